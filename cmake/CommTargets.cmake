@@ -1,0 +1,27 @@
+# comm_add_library(Name SOURCES a.cpp ... [LINK lib ...])          plain C++ on the standard library
+# comm_add_mlir_library(Name SOURCES a.cpp ... [LINK lib ...])     needs CommMLIR; waits for the generated headers
+# comm_add_unit_test(name SOURCES a.cpp ... [LINK lib ...])        GoogleTest executable registered with ctest
+include(GNUInstallDirs)
+
+function(comm_add_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC comm_flags ${ARG_LINK})
+endfunction()
+
+function(comm_add_mlir_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC comm_flags comm_mlir ${ARG_LINK})
+  add_dependencies(${name} CommIRIncGen)
+  target_precompile_headers(${name} REUSE_FROM CommPCH)
+endfunction()
+
+function(comm_add_unit_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  find_package(GTest REQUIRED)
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE comm_flags ${ARG_LINK} GTest::gtest GTest::gtest_main)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/test/bin)
+  add_test(NAME ${name} COMMAND ${name})
+endfunction()

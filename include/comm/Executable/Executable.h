@@ -1,0 +1,174 @@
+//===- Executable.h - the .commx program as plain data ----------*- C++ -*-===//
+// What commc writes and every backend runs. One program for all ranks: whatever differs by rank is a
+// function of the rank's grid coordinates, evaluated at load or run time (see Split). No LLVM, no MLIR.
+//===----------------------------------------------------------------------===//
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace comm::exe {
+
+/// Element types; `Bool` is one byte, 0 or 1. Numbers are part of the file format.
+enum class DType : uint8_t { F32 = 0, F16, BF16, F64, I64, I32, I16, I8, U64, U32, U16, U8, Bool };
+int64_t byteWidth(DType);
+const char *dtypeName(DType); // "f32", "bf16", "i64", "bool", ...
+bool parseDType(const std::string &name, DType &out);
+
+using Shape = std::vector<int64_t>;
+/// Elements of a shape; -1 when a dimension is negative or the product overflows int64.
+int64_t numElements(const Shape &);
+
+/// Named axes, first is major: rank = ((c0 * size1) + c1) * size2 + ...
+struct Axis {
+  std::string name;
+  int64_t size = 1;
+};
+struct Grid {
+  std::vector<Axis> axes;
+  int64_t ranks() const;
+  /// Coordinate of `rank` on the named axes in mixed radix, first named is major. Unknown axes: -1.
+  int64_t coordinate(int64_t rank, const std::vector<std::string> &axes) const;
+  /// Number of shards over the named axes.
+  int64_t shards(const std::vector<std::string> &axes) const;
+};
+
+/// How one dimension is split: blocks of `grain` elements over the ranks of `axes` (major first). With b = size/grain blocks on
+/// k shards: b < k and k % b == 0: shard i holds block i*b/k (replicated blocks); else each holds ceil(b/k) blocks, the last
+/// ones zero-filled. Empty `axes`: not split.
+struct Split {
+  std::vector<std::string> axes;
+  int64_t grain = 1;
+};
+struct ShardRange {
+  int64_t start = 0; ///< first element in the whole dimension
+  int64_t count = 0; ///< elements really there; the rest of the local size is zero fill
+  int64_t local = 0; ///< local size, the same on every rank
+};
+ShardRange shardRange(int64_t size, const Split &, const Grid &, int64_t rank);
+
+/// Layout of a whole tensor; an empty `dims` means replicated.
+struct Layout {
+  std::vector<Split> dims;
+  bool replicated() const;
+};
+
+/// A window on a dimension of a stored weight, applied before the layout; in elements.
+struct Slice {
+  int64_t dim = 0, start = 0, size = 0;
+};
+
+/// A tensor outside the arena that does not change between runs. Bytes: little-endian, row-major, `shape` elements of `stored`.
+struct Weight {
+  std::string name;
+  int64_t file = -1;   ///< index in Executable::files; -1: the executable's own data section
+  int64_t offset = 0;  ///< bytes from the start of that file or of the data section
+  DType dtype = DType::F32;
+  Shape shape;         ///< as stored
+  std::vector<Slice> slices;
+  Layout layout;       ///< of the sliced tensor; each rank loads its part
+};
+
+/// External weight file. `path` is relative to the directory of the executable; `bytes` and `sha256` (of the whole file, may be
+/// empty when hashing was declined) are checked before use.
+struct WeightFile {
+  std::string path;
+  int64_t bytes = 0;
+  std::string sha256;
+};
+
+enum class Storage : uint8_t { Arena = 0, Weight, Input, Output };
+
+/// A tensor view: contiguous, row-major, at `offset` bytes in its storage.
+struct Value {
+  Storage storage = Storage::Arena;
+  int64_t index = 0;  ///< weight, input or output number; unused for the arena
+  int64_t offset = 0; ///< bytes
+  DType dtype = DType::F32;
+  Shape shape;        ///< this rank's shape
+  std::string name;   ///< for messages and traces; may be empty
+};
+
+using Attr = std::variant<int64_t, double, std::string, std::vector<int64_t>, std::vector<std::string>>;
+using Attrs = std::map<std::string, Attr>;
+
+/// One step of the program. Commands are issued in order on the compute queue; `start` hands a collective to the communication queue
+/// (collectives run there in the order of issue) and returns; `wait` blocks compute until that collective is done. A collective
+/// named directly in `op` is synchronous.
+///   op       "matmul" "attention" "copy" "gather" ... (see docs/reference/commands.md), "kernel" (native, attribute "symbol"),
+///            "start" (attribute "collective" + those of the collective + "token"), "wait" (attribute "token"), or a collective.
+struct Command {
+  std::string op;
+  std::vector<int32_t> inputs, outputs; ///< indices in Program::values
+  Attrs attrs;
+  std::string label; ///< source node, for traces and errors
+};
+
+/// A graph input or output, in whole-tensor terms.
+struct Port {
+  std::string name;
+  DType dtype = DType::F32;
+  Shape shape;   ///< whole
+  Layout layout; ///< how ranks hold it
+  int32_t value = -1;
+};
+
+/// One SPMD program over `grid`.
+struct Program {
+  Grid grid;
+  int64_t arenaBytes = 0;
+  int64_t commBytes = 0; ///< part of the arena at [0, commBytes): operands and results of collectives, at equal offsets on all ranks
+  std::vector<Value> values;
+  std::vector<Command> commands;
+  std::vector<Port> inputs, outputs;
+};
+
+/// Cache pair: the output of one call is the input of the next.
+struct StatePair {
+  std::string input, output;
+};
+
+/// One set of static shapes.
+struct Entry {
+  std::string name;
+  Program split;     ///< over N ranks
+  Program reference; ///< the unsplit model on one rank, for --verify; equal to `split` when N is 1
+  std::vector<StatePair> states;
+};
+
+/// Native code for one ISA level ("x86-64-v3", "x86-64-v4", ...): a relocatable ELF object without imports. Kernels have the C type
+///   void k(void *const *buffers, int64_t begin, int64_t end)
+/// and process iterations [begin, end) of their outermost loop; buffers are inputs, then outputs.
+struct NativeObject {
+  std::string isa;
+  std::vector<uint8_t> bytes;
+};
+
+struct Executable {
+  std::string compilerVersion, options, modelName, modelSha256;
+  std::vector<WeightFile> files;
+  std::vector<Weight> weights;
+  std::vector<Entry> entries;
+  std::vector<NativeObject> objects;
+  std::string finalIR;                       ///< text of the command form, for inspect
+  std::vector<std::string> explain;          ///< remarks of the compiler
+  std::map<std::string, double> predictions; ///< e.g. "peak_bytes_per_rank"
+  std::vector<uint8_t> data;                 ///< embedded weights and constants
+};
+
+/// Structural check of everything a loader relies on: indices, bounds, shapes, overflow, attribute ranges that do not depend on an
+/// op. Empty when sound, else one sentence per problem (at most 20).
+std::vector<std::string> validate(const Executable &);
+
+/// Serialises; deterministic bytes. Returns false and a sentence in `error` when the executable is not sound.
+bool writeExecutable(const Executable &, std::vector<uint8_t> &out, std::string &error);
+/// Parses untrusted bytes: magic, version, lengths, SHA-256 of the whole, then validate(). Never crashes.
+bool readExecutable(const uint8_t *bytes, size_t size, Executable &out, std::string &error);
+/// SHA-256 of a written executable, lower-case hex: the identity that ranks compare and users trust.
+std::string executableHash(const uint8_t *bytes, size_t size);
+/// Text for `commc inspect`.
+std::string printExecutable(const Executable &, bool commands);
+
+} // namespace comm::exe
