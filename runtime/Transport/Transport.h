@@ -1,0 +1,63 @@
+//===- Transport.h - what moves bytes between ranks -------------*- C++ -*-===//
+// One small interface, one conformance suite (test/runtime/Conformance). Shm/ is the default; others join as folders.
+//===----------------------------------------------------------------------===//
+#pragma once
+#include "comm/Executable/Executable.h"
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace comm::rt {
+
+/// Outcome inside the runtime; the text is one sentence for the user.
+enum class Code { Ok = 0, Internal, InvalidArgument, BadExecutable, Untrusted, Unsupported, OutOfMemory, DeviceMissing, PeerLost, Timeout };
+struct [[nodiscard]] Status {
+  Code code = Code::Ok;
+  std::string text;
+  static Status ok() { return {}; }
+  explicit operator bool() const { return code == Code::Ok; }
+};
+
+enum class CollectiveKind : uint8_t { AllReduce, ReduceScatter, AllGather, AllToAll, AllToAllV, Broadcast, Permute, Send, Recv, Barrier };
+enum class ReduceKind : uint8_t { Sum, Max, Min, Prod };
+
+/// One collective as every member issues it. `group` lists the ranks in order; element counts are per rank. All counts are equal on all
+/// members except AllToAllV. Sums run in group order with f32 accumulation for f16 and bf16, so all members get the same bits.
+///   AllReduce      in[count] -> out[count]
+///   ReduceScatter  in[members * count] -> out[count], member i gets block i
+///   AllGather      in[count] -> out[members * count]
+///   AllToAll       in[members * count] -> out[members * count], block j of i goes to block i of j
+///   AllToAllV      sendCounts/recvCounts and displacements in elements, one per member
+///   Broadcast      root = index in group; in is read on the root only
+///   Permute        peer = index in group that this member sends to (-1: nobody); `from` = index it receives from (-1: zero fill)
+///   Send, Recv     peer = index in group
+struct Collective {
+  CollectiveKind kind = CollectiveKind::AllReduce;
+  ReduceKind reduce = ReduceKind::Sum;
+  exe::DType dtype = exe::DType::F32;
+  std::vector<int32_t> group;
+  const void *in = nullptr;
+  void *out = nullptr; ///< may equal `in` for AllReduce and Broadcast; else disjoint
+  int64_t count = 0;
+  int32_t root = 0, peer = -1, from = -1;
+  std::vector<int64_t> sendCounts, sendDispls, recvCounts, recvDispls;
+  int64_t planId = 0; ///< position in the program; checked against the peers' before data moves
+  const char *label = "";
+};
+
+/// Per-rank endpoint. `run` blocks until this rank's part is done or the deadline passes; it is called by one thread (the communication thread).
+class Transport {
+public:
+  virtual ~Transport() = default;
+  virtual int32_t rank() const = 0;
+  virtual int32_t size() const = 0;
+  /// Memory of `bytes` that peers can read in place; the same size on every rank, allocated once before the first run.
+  virtual Status allocateArena(size_t bytes, void *&out) = 0;
+  virtual Status run(const Collective &, int64_t timeoutMs) = 0;
+  /// Tells every rank to stop; their waits return PeerLost with this text.
+  virtual void abort(const std::string &why) = 0;
+  virtual int64_t bytesSent() const = 0; ///< payload bytes this rank made available to others since creation
+};
+
+} // namespace comm::rt
