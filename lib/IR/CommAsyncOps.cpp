@@ -1,0 +1,32 @@
+//===- CommAsyncOps.cpp - start and wait ----------------------------------===//
+#include "comm/IR/CommOps.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/DialectImplementation.h"
+
+using namespace mlir;
+using namespace mlir::comm;
+
+#define GET_OP_CLASSES
+#include "comm/IR/CommAsyncOps.cpp.inc"
+
+Operation *StartOp::getCollective() {
+  if (getBody().empty() || getBody().front().empty())
+    return nullptr;
+  Operation *first = &getBody().front().front();
+  return isa<CollectiveOpInterface>(first) ? first : nullptr;
+}
+
+LogicalResult StartOp::verifyRegions() {
+  Block &block = getBody().front();
+  Operation *collective = getCollective();
+  if (!collective || collective->getNumResults() != 1 || std::distance(block.begin(), block.end()) != 2)
+    return emitOpError("C1: expected one collective with one result, then comm.yield");
+  auto yield = cast<YieldOp>(block.getTerminator());
+  if (yield.getValues().size() != 1 || yield.getValues()[0] != collective->getResult(0))
+    return emitOpError("C1: expected the yield of the collective's result");
+  if (getToken().getType().getResult() != collective->getResult(0).getType())
+    return emitOpError("C2: expected a token of ") << collective->getResult(0).getType() << ", got " << getToken().getType();
+  if (getOrder() < 0)
+    return emitOpError("C3: order must not be negative, got ") << getOrder();
+  return success();
+}

@@ -1,0 +1,116 @@
+//===- ModelOpInference.cpp - result types of the model layer -------------===//
+#include "comm/IR/CommOps.h"
+#include "mlir/IR/Builders.h"
+
+using namespace mlir;
+using namespace mlir::comm;
+
+#define INFER_ARGS                                                                                                                                   \
+  MLIRContext *context, std::optional<Location> loc, ValueRange operands, DictionaryAttr attributes, OpaqueProperties properties,                     \
+      RegionRange regions, SmallVectorImpl<Type> &results
+#define INFER_ADAPTOR(Op) Op::Adaptor adaptor(operands, attributes, properties, regions)
+
+static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
+
+LogicalResult MatmulOp::inferReturnTypes(INFER_ARGS) {
+  INFER_ADAPTOR(MatmulOp);
+  RankedTensorType lhs = typeOf(adaptor.getLhs()), rhs = typeOf(adaptor.getRhs());
+  if (lhs.getRank() < 2 || rhs.getRank() < 2)
+    return emitOptionalError(loc, "C1: expected operands of rank 2 or more, got ", lhs, " and ", rhs);
+  auto matrix = [](RankedTensorType type, bool transposed) {
+    int64_t rows = type.getDimSize(type.getRank() - 2), columns = type.getDimSize(type.getRank() - 1);
+    return transposed ? std::pair(columns, rows) : std::pair(rows, columns);
+  };
+  auto [m, k] = matrix(lhs, adaptor.getTransposeLhs());
+  auto [k2, n] = matrix(rhs, adaptor.getTransposeRhs());
+  if (k != k2)
+    return emitOptionalError(loc, "C2: inner sizes differ: ", k, " and ", k2, " in ", lhs, " and ", rhs);
+  if (lhs.getElementType() != rhs.getElementType())
+    return emitOptionalError(loc, "C4: element types differ: ", lhs, " and ", rhs);
+  int64_t lhsBatch = lhs.getRank() - 2, rhsBatch = rhs.getRank() - 2, batch = std::max(lhsBatch, rhsBatch);
+  SmallVector<int64_t> shape;
+  for (int64_t i = 0; i < batch; ++i) {
+    int64_t a = i < batch - lhsBatch ? 1 : lhs.getDimSize(i - (batch - lhsBatch));
+    int64_t b = i < batch - rhsBatch ? 1 : rhs.getDimSize(i - (batch - rhsBatch));
+    if (a != b && a != 1 && b != 1)
+      return emitOptionalError(loc, "C3: batch sizes differ: ", a, " and ", b, " in ", lhs, " and ", rhs);
+    shape.push_back(a == 1 ? b : a);
+  }
+  shape.append({m, n});
+  results.push_back(RankedTensorType::get(shape, lhs.getElementType()));
+  return success();
+}
+
+LogicalResult AttentionOp::inferReturnTypes(INFER_ARGS) {
+  INFER_ADAPTOR(AttentionOp);
+  RankedTensorType q = typeOf(adaptor.getQuery()), k = typeOf(adaptor.getKey()), v = typeOf(adaptor.getValue());
+  if (q.getRank() != 4 || k.getRank() != 4 || v.getRank() != 4)
+    return emitOptionalError(loc, "C1: expected query, key and value of rank 4, got ", q, ", ", k, ", ", v);
+  if (q.getDimSize(0) != k.getDimSize(0) || k.getDimSize(0) != v.getDimSize(0) || q.getDimSize(3) != k.getDimSize(3) ||
+      k.getDimSize(1) != v.getDimSize(1) || k.getDimSize(2) != v.getDimSize(2))
+    return emitOptionalError(loc, "C1: batch, head size, kv heads or kv length disagree: ", q, ", ", k, ", ", v);
+  if (k.getDimSize(1) == 0 || q.getDimSize(1) % k.getDimSize(1) != 0)
+    return emitOptionalError(loc, "C2: ", k.getDimSize(1), " kv heads do not divide ", q.getDimSize(1), " query heads");
+  if (Value mask = adaptor.getMask()) {
+    RankedTensorType type = typeOf(mask);
+    int64_t full[4] = {q.getDimSize(0), q.getDimSize(1), q.getDimSize(2), k.getDimSize(2)};
+    bool fits = type.getRank() == 4 && (type.getElementType().isInteger(1) || type.getElementType() == q.getElementType());
+    for (int64_t i = 0; fits && i < 4; ++i)
+      fits = type.getDimSize(i) == 1 || type.getDimSize(i) == full[i];
+    if (!fits)
+      return emitOptionalError(loc, "C3: mask ", type, " does not broadcast to [batch, heads, queries, keys] of ", q, " and ", k);
+  }
+  if (Value lengths = adaptor.getLengths())
+    if (typeOf(lengths).getRank() != 1 || typeOf(lengths).getDimSize(0) != q.getDimSize(0))
+      return emitOptionalError(loc, "C4: expected one length per batch row, got ", typeOf(lengths));
+  results.push_back(RankedTensorType::get({q.getDimSize(0), q.getDimSize(1), q.getDimSize(2), v.getDimSize(3)}, q.getElementType()));
+  return success();
+}
+
+LogicalResult EmbeddingOp::inferReturnTypes(INFER_ARGS) {
+  INFER_ADAPTOR(EmbeddingOp);
+  RankedTensorType table = typeOf(adaptor.getTable()), ids = typeOf(adaptor.getIds());
+  if (table.getRank() != 2)
+    return emitOptionalError(loc, "C1: expected a table of rank 2, got ", table);
+  SmallVector<int64_t> shape(ids.getShape());
+  shape.push_back(table.getDimSize(1));
+  results.push_back(RankedTensorType::get(shape, table.getElementType()));
+  return success();
+}
+
+LogicalResult GatherOp::inferReturnTypes(INFER_ARGS) {
+  INFER_ADAPTOR(GatherOp);
+  RankedTensorType data = typeOf(adaptor.getData()), indices = typeOf(adaptor.getIndices());
+  int64_t axis = adaptor.getAxis();
+  if (axis < 0 || axis >= data.getRank())
+    return emitOptionalError(loc, "C1: axis ", axis, " is outside ", data);
+  SmallVector<int64_t> shape(data.getShape().take_front(axis));
+  llvm::append_range(shape, indices.getShape());
+  llvm::append_range(shape, data.getShape().drop_front(axis + 1));
+  results.push_back(RankedTensorType::get(shape, data.getElementType()));
+  return success();
+}
+
+LogicalResult GatherNDOp::inferReturnTypes(INFER_ARGS) {
+  INFER_ADAPTOR(GatherNDOp);
+  RankedTensorType data = typeOf(adaptor.getData()), indices = typeOf(adaptor.getIndices());
+  int64_t batch = adaptor.getBatchDims();
+  if (batch < 0 || indices.getRank() < 1 || batch >= indices.getRank() || batch > data.getRank() ||
+      indices.getShape().back() > data.getRank() - batch)
+    return emitOptionalError(loc, "C1: indices ", indices, " with ", batch, " batch dimensions do not fit ", data);
+  if (data.getShape().take_front(batch) != indices.getShape().take_front(batch))
+    return emitOptionalError(loc, "C2: batch sizes of ", data, " and ", indices, " differ");
+  SmallVector<int64_t> shape(indices.getShape().drop_back());
+  llvm::append_range(shape, data.getShape().drop_front(batch + indices.getShape().back()));
+  results.push_back(RankedTensorType::get(shape, data.getElementType()));
+  return success();
+}
+
+LogicalResult GatherElementsOp::inferReturnTypes(INFER_ARGS) {
+  INFER_ADAPTOR(GatherElementsOp);
+  RankedTensorType data = typeOf(adaptor.getData()), indices = typeOf(adaptor.getIndices());
+  if (data.getRank() != indices.getRank() || adaptor.getAxis() < 0 || adaptor.getAxis() >= static_cast<uint64_t>(data.getRank()))
+    return emitOptionalError(loc, "C1: axis ", adaptor.getAxis(), " or rank of indices ", indices, " does not fit ", data);
+  results.push_back(RankedTensorType::get(indices.getShape(), data.getElementType()));
+  return success();
+}
