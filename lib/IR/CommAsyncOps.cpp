@@ -21,8 +21,8 @@ LogicalResult StartOp::verifyRegions() {
   Operation *collective = getCollective();
   if (!collective || collective->getNumResults() != 1 || std::distance(block.begin(), block.end()) != 2)
     return emitOpError("C1: expected one collective with one result, then comm.yield");
-  auto yield = cast<YieldOp>(block.getTerminator());
-  if (yield.getValues().size() != 1 || yield.getValues()[0] != collective->getResult(0))
+  auto yield = dyn_cast<YieldOp>(block.back());
+  if (!yield || yield.getValues().size() != 1 || yield.getValues()[0] != collective->getResult(0))
     return emitOpError("C1: expected the yield of the collective's result");
   if (getToken().getType().getResult() != collective->getResult(0).getType())
     return emitOpError("C2: expected a token of ") << collective->getResult(0).getType() << ", got " << getToken().getType();

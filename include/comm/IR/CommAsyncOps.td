@@ -5,8 +5,7 @@
 #define COMM_ASYNC_OPS_TD
 include "comm/IR/CommBase.td"
 
-def Comm_StartOp : Comm_Op<"start", [SingleBlock, NoRegionArguments, MemoryEffects<[MemWrite<Comm_Network>]>,
-                                     SingleBlockImplicitTerminator<"::mlir::comm::YieldOp">]> {
+def Comm_StartOp : Comm_Op<"start", [SingleBlock, NoRegionArguments, MemoryEffects<[MemWrite<Comm_Network>]>]> {
   let summary = "hand a collective to its queue and go on";
   let description = [{
     The body holds one collective on values from outside; its operands stay live, unwritten, until the wait. `order` is the place in the one total
