@@ -41,7 +41,7 @@ def Comm_LayoutAttr : Comm_Attr<"Layout", "layout"> {
     `splits`: per dimension the axes that split it, major first. `partial`: axes over which the value is a partial sum. `grain`: per
     dimension the block size that splitting must respect (1 when absent): with b = size/grain blocks on k shards, b < k and k % b == 0
     gives every shard block i*b/k (replicated blocks), else ceil(b/k) blocks each and zero fill at the end.
-    Example: `#comm.layout<[["tp"], []] grain array<i64: 16, 1>>`, `#comm.layout<[[], []] partial ["tp"]>`.
+    Example: `#comm.layout<[["tp"], []] grain [16, 1]>`, `#comm.layout<[[], []] partial ["tp"]>`.
   }];
   let parameters = (ins "::mlir::ArrayAttr":$splits, OptionalParameter<"::mlir::ArrayAttr">:$partial,
                         OptionalParameter<"::mlir::DenseI64ArrayAttr">:$grain);
