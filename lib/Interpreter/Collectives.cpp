@@ -1,0 +1,291 @@
+//===- Collectives.cpp - ops in which ranks differ ------------------------===//
+#include "Internal.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace mlir::comm;
+using namespace mlir::comm::detail;
+
+namespace {
+using PerRank = std::vector<SmallVector<HostTensor>>;
+
+/// Coordinates of the ranks of a grid.
+struct GridView {
+  SmallVector<StringRef> names;
+  SmallVector<int64_t> sizes;
+  explicit GridView(GridOp grid) {
+    if (!grid)
+      return;
+    for (auto [name, size] : llvm::zip_equal(grid.getAxes(), grid.getSizes())) {
+      names.push_back(cast<StringAttr>(name).getValue());
+      sizes.push_back(size);
+    }
+  }
+  int64_t coordinateOf(int64_t rank, StringRef axis) const {
+    int64_t result = 0;
+    for (int64_t i = static_cast<int64_t>(sizes.size()) - 1; i >= 0; --i) {
+      if (names[i] == axis)
+        result = rank % sizes[i];
+      rank /= sizes[i];
+    }
+    return result;
+  }
+  int64_t sizeOf(StringRef axis) const {
+    for (auto [name, size] : llvm::zip_equal(names, sizes))
+      if (name == axis)
+        return size;
+    return 1;
+  }
+  int64_t coordinate(int64_t rank, ArrayRef<StringRef> axes) const {
+    int64_t result = 0;
+    for (StringRef axis : axes)
+      result = result * sizeOf(axis) + coordinateOf(rank, axis);
+    return result;
+  }
+  int64_t shards(ArrayRef<StringRef> axes) const {
+    int64_t result = 1;
+    for (StringRef axis : axes)
+      result *= sizeOf(axis);
+    return result;
+  }
+  /// Ranks that differ from `rank` only in `axes`, by coordinate over them.
+  SmallVector<int64_t> group(int64_t rank, ArrayRef<StringRef> axes, int64_t ranks) const {
+    SmallVector<int64_t> members(shards(axes), -1);
+    for (int64_t other = 0; other < ranks; ++other) {
+      bool same = llvm::all_of(names, [&](StringRef axis) { return llvm::is_contained(axes, axis) || coordinateOf(rank, axis) == coordinateOf(other, axis); });
+      if (same)
+        members[coordinate(other, axes)] = other;
+    }
+    return members;
+  }
+};
+
+SmallVector<StringRef> axisNames(ArrayAttr axes) {
+  SmallVector<StringRef> out;
+  for (Attribute axis : axes)
+    out.push_back(cast<StringAttr>(axis).getValue());
+  return out;
+}
+
+struct Range {
+  int64_t start, count, local;
+};
+Range shardRange(int64_t size, int64_t grain, int64_t shards, int64_t shard) {
+  int64_t blocks = size / grain, local = getLocalSize(size, grain, shards);
+  if (blocks > 0 && blocks < shards && shards % blocks == 0)
+    return {shard * blocks / shards * grain, grain, grain};
+  int64_t start = std::min(shard * local, size);
+  return {start, std::min(local, size - start), local};
+}
+
+HostTensor cut(const HostTensor &whole, int64_t dim, Range range) {
+  SmallVector<int64_t> shape(whole.type.getShape());
+  shape[dim] = range.local;
+  HostTensor out = HostTensor::zeros(RankedTensorType::get(shape, whole.type.getElementType()));
+  SmallVector<int64_t> to = stridesOf(shape), from = stridesOf(whole.type.getShape());
+  shape[dim] = range.count;
+  forEachIndex(shape, [&](ArrayRef<int64_t> i) { copyElement(out, dot(i, to), whole, dot(i, from) + range.start * from[dim]); });
+  return out;
+}
+
+/// Puts `part` at its place along `dim`; its fill is dropped.
+void paste(HostTensor &whole, const HostTensor &part, int64_t dim, Range range) {
+  SmallVector<int64_t> shape(part.type.getShape()), from = stridesOf(shape), to = stridesOf(whole.type.getShape());
+  shape[dim] = range.count;
+  forEachIndex(shape, [&](ArrayRef<int64_t> i) { copyElement(whole, dot(i, to) + range.start * to[dim], part, dot(i, from)); });
+}
+
+HostTensor reduceGroup(const PerRank &in, ArrayRef<int64_t> group, ReduceKind kind, bool standIns) {
+  HostTensor sum = in[group[0]][0];
+  for (int64_t member : group.drop_front())
+    accumulate(sum, in[member][0], kind, standIns);
+  return sum;
+}
+
+HostTensor gatherGroup(const PerRank &in, ArrayRef<int64_t> group, int64_t dim, int64_t grain, RankedTensorType type) {
+  HostTensor whole = HostTensor::zeros(type);
+  for (auto [shard, member] : llvm::enumerate(group))
+    paste(whole, in[member][0], dim, shardRange(type.getDimSize(dim), grain, group.size(), shard));
+  return whole;
+}
+
+/// One result per rank, made by `body(rank, shard number, group)`.
+template <typename Body> PerRank eachRank(GridOp grid, ArrayAttr axes, int64_t ranks, Body body) {
+  GridView view(grid);
+  SmallVector<StringRef> names = axisNames(axes);
+  PerRank out(ranks);
+  for (int64_t rank = 0; rank < ranks; ++rank)
+    out[rank].push_back(body(rank, view.coordinate(rank, names), view.group(rank, names, ranks)));
+  return out;
+}
+
+PerRank allReduceNorm(AllReduceNormOp op, const PerRank &in, GridOp grid, const InterpreterOptions &options) {
+  // As the three ops it stands for, each rounded to the element type.
+  int64_t ranks = in.size();
+  PerRank sums = eachRank(grid, op.getAxes(), ranks, [&](int64_t, int64_t, ArrayRef<int64_t> group) {
+    return reduceGroup(in, group, ReduceKind::Sum, options.integerStandIns);
+  });
+  OpBuilder builder(op.getContext());
+  PerRank out(ranks);
+  for (int64_t rank = 0; rank < ranks; ++rank) {
+    HostTensor sum = sums[rank][0];
+    int64_t width = sum.type.getShape().back();
+    size_t next = 3;
+    if (op.getBias()) {
+      HostTensor wide = sum;
+      for (int64_t i = 0; i < wide.size(); ++i)
+        wide.floats[i] = in[rank][next].floats[i % width];
+      accumulate(sum, wide, ReduceKind::Sum, options.integerStandIns);
+      ++next;
+    }
+    accumulate(sum, in[rank][1], ReduceKind::Sum, options.integerStandIns);
+    SmallVector<HostTensor> normIn = {sum, in[rank][2]};
+    if (op.getNormBias())
+      normIn.push_back(in[rank][next]);
+    // Evaluate through the model op itself, so that there is one meaning of the norm.
+    Operation *norm;
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPoint(op);
+    if (op.getLayerNorm())
+      norm = LayerNormOp::create(builder, op.getLoc(), op.getResidual(), op.getWeight(), op.getNormBias(), op.getEpsilonAttr());
+    else
+      norm = RMSNormOp::create(builder, op.getLoc(), op.getResidual(), op.getWeight(), op.getEpsilonAttr());
+    Result normed = evaluateModelOp(norm, normIn, options);
+    norm->erase();
+    out[rank].push_back((*normed)[0]);
+    out[rank].push_back(sum);
+  }
+  return out;
+}
+} // namespace
+
+void comm::detail::accumulate(HostTensor &into, const HostTensor &other, ReduceKind kind, bool standIns) {
+  Type element = into.type.getElementType();
+  for (size_t i = 0; i < into.floats.size(); ++i) {
+    double a = into.floats[i], b = other.floats[i];
+    double r = kind == ReduceKind::Sum ? a + b : kind == ReduceKind::Prod ? a * b : kind == ReduceKind::Max ? std::max(a, b) : std::min(a, b);
+    if (standIns)
+      r = static_cast<double>(kind == ReduceKind::Prod ? toField(static_cast<int64_t>(a) * static_cast<int64_t>(b)) : toField(static_cast<int64_t>(r)));
+    into.floats[i] = standIns ? r : roundTo(element, r);
+  }
+  for (size_t i = 0; i < into.ints.size(); ++i) {
+    int64_t a = into.ints[i], b = other.ints[i];
+    into.ints[i] = wrapTo(element, kind == ReduceKind::Sum ? a + b : kind == ReduceKind::Prod ? a * b : kind == ReduceKind::Max ? std::max(a, b) : std::min(a, b));
+  }
+}
+
+bool comm::detail::needsAllRanks(Operation *op) {
+  if (auto embedding = dyn_cast<EmbeddingOp>(op))
+    return embedding.getVocab().has_value();
+  return isa<AllReduceOp, ReduceScatterOp, AllGatherOp, AllToAllOp, ShardSliceOp, RankMaskOp, AllReduceNormOp>(op);
+}
+
+FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<SmallVector<HostTensor>> operands, const InterpreterOptions &options) {
+  GridOp grid = getGrid(op);
+  int64_t ranks = operands.size();
+  if (!grid || grid.getNumRanks() != ranks)
+    return failure();
+  PerRank in(operands.begin(), operands.end());
+  bool standIns = options.integerStandIns;
+  using Group = ArrayRef<int64_t>;
+  return TypeSwitch<Operation *, FailureOr<PerRank>>(op)
+      .Case([&](AllReduceOp r) {
+        return eachRank(grid, r.getAxes(), ranks, [&](int64_t, int64_t, Group group) { return reduceGroup(in, group, r.getKind(), standIns); });
+      })
+      .Case([&](ReduceScatterOp r) {
+        return eachRank(grid, r.getAxes(), ranks, [&](int64_t, int64_t shard, Group group) {
+          return cut(reduceGroup(in, group, r.getKind(), standIns), r.getDim(),
+                     shardRange(r.getInput().getType().getDimSize(r.getDim()), r.getGrain(), group.size(), shard));
+        });
+      })
+      .Case([&](AllGatherOp g) {
+        return eachRank(grid, g.getAxes(), ranks, [&](int64_t, int64_t, Group group) { return gatherGroup(in, group, g.getDim(), g.getGrain(), g.getType()); });
+      })
+      .Case([&](AllToAllOp a) {
+        return eachRank(grid, a.getAxes(), ranks, [&](int64_t, int64_t shard, Group group) {
+          SmallVector<int64_t> shape(a.getInput().getType().getShape());
+          shape[a.getConcatDim()] = a.getType().getDimSize(a.getConcatDim());
+          HostTensor whole = gatherGroup(in, group, a.getConcatDim(), a.getConcatGrain(), RankedTensorType::get(shape, a.getType().getElementType()));
+          return cut(whole, a.getSplitDim(), shardRange(shape[a.getSplitDim()], a.getSplitGrain(), group.size(), shard));
+        });
+      })
+      .Case([&](ShardSliceOp s) {
+        return eachRank(grid, s.getAxes(), ranks, [&](int64_t rank, int64_t shard, Group group) {
+          return cut(in[rank][0], s.getDim(), shardRange(s.getInput().getType().getDimSize(s.getDim()), s.getGrain(), group.size(), shard));
+        });
+      })
+      .Case([&](RankMaskOp m) {
+        return eachRank(grid, m.getAxes(), ranks,
+                        [&](int64_t rank, int64_t shard, Group) { return shard == 0 ? in[rank][0] : HostTensor::zeros(m.getType()); });
+      })
+      .Case([&](EmbeddingOp e) -> FailureOr<PerRank> {
+        bool ok = true;
+        PerRank out = eachRank(grid, *e.getVocabAxes(), ranks, [&](int64_t rank, int64_t shard, Group group) {
+          Range range = shardRange(*e.getVocab(), e.getGrain(), group.size(), shard);
+          HostTensor rows = HostTensor::zeros(e.getType());
+          int64_t width = e.getType().getShape().back();
+          for (auto [at, id] : llvm::enumerate(in[rank][1].ints)) {
+            int64_t row = id < 0 ? id + static_cast<int64_t>(*e.getVocab()) : id;
+            ok &= row >= 0 && row < static_cast<int64_t>(*e.getVocab());
+            for (int64_t c = 0; row >= range.start && row < range.start + range.count && c < width; ++c)
+              copyElement(rows, at * width + c, in[rank][0], (row - range.start) * width + c);
+          }
+          return rows;
+        });
+        return ok ? FailureOr<PerRank>(std::move(out)) : failure();
+      })
+      .Case([&](AllReduceNormOp n) { return allReduceNorm(n, in, grid, options); })
+      .Default([](Operation *) -> FailureOr<PerRank> { return failure(); });
+}
+
+HostTensor comm::takeShard(const HostTensor &whole, LayoutAttr layout, GridOp grid, int64_t rank) {
+  HostTensor out = whole;
+  GridView view(grid);
+  for (int64_t dim = 0; layout && dim < layout.getRank(); ++dim) {
+    SmallVector<StringRef> axes = layout.getAxes(dim);
+    if (!axes.empty())
+      out = cut(out, dim, shardRange(out.type.getDimSize(dim), layout.getGrainOf(dim), view.shards(axes), view.coordinate(rank, axes)));
+  }
+  if (layout && view.coordinate(rank, layout.getPartialAxes()) != 0)
+    out = HostTensor::zeros(out.type);
+  return out;
+}
+
+FailureOr<HostTensor> comm::assemble(ArrayRef<HostTensor> shards, RankedTensorType type, LayoutAttr layout, GridOp grid) {
+  GridView view(grid);
+  HostTensor whole = HostTensor::zeros(type);
+  std::vector<bool> seen(type.getNumElements(), false);
+  SmallVector<StringRef> partial = layout ? layout.getPartialAxes() : SmallVector<StringRef>{};
+  SmallVector<int64_t> strides = stridesOf(type.getShape());
+  bool agree = true;
+  for (int64_t rank = 0; rank < static_cast<int64_t>(shards.size()); ++rank) {
+    HostTensor shard = shards[rank];
+    if (!partial.empty()) {
+      if (view.coordinate(rank, partial) != 0)
+        continue;
+      for (int64_t member : ArrayRef<int64_t>(view.group(rank, partial, shards.size())).drop_front())
+        accumulate(shard, shards[member], ReduceKind::Sum, false);
+    }
+    SmallVector<int64_t> start(type.getRank(), 0), count(type.getShape());
+    for (int64_t dim = 0; layout && dim < type.getRank(); ++dim) {
+      SmallVector<StringRef> axes = layout.getAxes(dim);
+      Range range = shardRange(type.getDimSize(dim), layout.getGrainOf(dim), view.shards(axes), view.coordinate(rank, axes));
+      if (!axes.empty()) {
+        start[dim] = range.start;
+        count[dim] = range.count;
+      }
+    }
+    SmallVector<int64_t> from = stridesOf(shard.type.getShape());
+    forEachIndex(count, [&](ArrayRef<int64_t> i) {
+      int64_t to = dot(i, strides) + dot(start, strides), at = dot(i, from);
+      if (seen[to])
+        agree &= whole.isFloat() ? whole.floats[to] == shard.floats[at] || (whole.floats[to] != whole.floats[to] && shard.floats[at] != shard.floats[at])
+                                 : whole.ints[to] == shard.ints[at];
+      copyElement(whole, to, shard, at);
+      seen[to] = true;
+    });
+  }
+  if (!agree || llvm::is_contained(seen, false))
+    return failure();
+  return whole;
+}

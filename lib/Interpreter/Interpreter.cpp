@@ -1,0 +1,150 @@
+//===- Interpreter.cpp - runs a function on all ranks in lockstep ---------===//
+#include "Internal.h"
+#include "mlir/IR/BuiltinOps.h"
+
+using namespace mlir;
+using namespace mlir::comm;
+using namespace mlir::comm::detail;
+
+bool comm::canEvaluate(Operation *op) {
+  if (auto fused = dyn_cast<FusedOp>(op))
+    return llvm::all_of(fused.getBody().front().without_terminator(), [](Operation &inner) { return canEvaluate(&inner); });
+  return (knowsModelOp(op) && !needsAllRanks(op)) || knowsTensorOp(op);
+}
+
+static FailureOr<SmallVector<HostTensor>> evaluateFused(FusedOp op, ArrayRef<HostTensor> operands, const InterpreterOptions &options) {
+  DenseMap<Value, HostTensor> values;
+  Block &block = op.getBody().front();
+  for (auto [argument, tensor] : llvm::zip_equal(block.getArguments(), operands))
+    values[argument] = tensor;
+  for (Operation &inner : block.without_terminator()) {
+    SmallVector<HostTensor> in;
+    for (Value operand : inner.getOperands())
+      in.push_back(values[operand]);
+    auto out = evaluateOp(&inner, in, options);
+    if (failed(out))
+      return failure();
+    for (auto [result, tensor] : llvm::zip_equal(inner.getResults(), *out))
+      values[result] = std::move(tensor);
+  }
+  SmallVector<HostTensor> results;
+  for (Value value : block.getTerminator()->getOperands())
+    results.push_back(values[value]);
+  return results;
+}
+
+FailureOr<SmallVector<HostTensor>> comm::evaluateOp(Operation *op, ArrayRef<HostTensor> operands, const InterpreterOptions &options) {
+  if (auto fused = dyn_cast<FusedOp>(op))
+    return evaluateFused(fused, operands, options);
+  if (knowsModelOp(op))
+    return needsAllRanks(op) ? Result(failure()) : evaluateModelOp(op, operands, options);
+  return evaluateTensorOp(op, operands, options);
+}
+
+/// A weight nobody supplied: small integers that depend on the stored bytes' place only, so that slices of one file agree.
+static HostTensor defaultWeight(WeightOp op, bool standIns) {
+  HostTensor stored = HostTensor::zeros(cast<RankedTensorType>(op.getStored()));
+  uint64_t seed = static_cast<uint64_t>(op.getOffset()) * 0x9E3779B97F4A7C15ull + 1;
+  for (char c : op.getFile())
+    seed = seed * 1099511628211ull + static_cast<unsigned char>(c);
+  for (int64_t i = 0, n = stored.size(); i < n; ++i) {
+    uint64_t mixed = (seed + i) * 0xBF58476D1CE4E5B9ull;
+    int64_t x = static_cast<int64_t>((mixed ^ (mixed >> 31)) % 7) - 3;
+    if (stored.isFloat())
+      stored.floats[i] = static_cast<double>(standIns ? toField(x) : x);
+    else
+      stored.ints[i] = wrapTo(stored.type.getElementType(), x);
+  }
+  return stored;
+}
+
+static FailureOr<HostTensor> loadWeight(WeightOp op, int64_t rank, const InterpreterOptions &options) {
+  FailureOr<HostTensor> stored = options.weight ? options.weight(op) : FailureOr<HostTensor>(defaultWeight(op, options.integerStandIns));
+  if (failed(stored))
+    return failure();
+  HostTensor sliced = HostTensor::zeros(RankedTensorType::get(op.getSlicedShape(), op.getType().getElementType()));
+  SmallVector<int64_t> strides = stridesOf(stored->type.getShape());
+  int64_t offset = 0, at = 0;
+  if (ArrayAttr slices = op.getSlicesAttr())
+    for (Attribute attr : slices)
+      offset += cast<SliceAttr>(attr).getStart() * strides[cast<SliceAttr>(attr).getDim()];
+  forEachIndex(sliced.type.getShape(), [&](ArrayRef<int64_t> i) { copyElement(sliced, at++, *stored, offset + dot(i, strides)); });
+  return op.getLayoutAttr() ? takeShard(sliced, op.getLayoutAttr(), getGrid(op), rank) : sliced;
+}
+
+namespace {
+/// Values of all ranks, op by op.
+class Machine {
+public:
+  Machine(int64_t ranks, const InterpreterOptions &options) : ranks(ranks), options(options) {}
+
+  LogicalResult run(Operation *op) {
+    if (auto start = dyn_cast<StartOp>(op)) {
+      Operation *collective = start.getCollective();
+      if (failed(run(collective)))
+        return failure();
+      for (int64_t rank = 0; rank < ranks; ++rank)
+        values[start.getToken()].push_back(values[collective->getResult(0)][rank]);
+      return success();
+    }
+    if (auto wait = dyn_cast<WaitOp>(op)) {
+      values[wait.getResult()] = values[wait.getToken()];
+      return success();
+    }
+    std::vector<SmallVector<HostTensor>> in(ranks), out(ranks);
+    for (Value operand : op->getOperands())
+      for (int64_t rank = 0; rank < ranks; ++rank)
+        in[rank].push_back(values[operand][rank]);
+    if (needsAllRanks(op)) {
+      auto all = evaluateAcrossRanks(op, in, options);
+      if (failed(all))
+        return op->emitError("the interpreter cannot run this op on ") << ranks << " ranks";
+      out = std::move(*all);
+    } else {
+      for (int64_t rank = 0; rank < ranks; ++rank) {
+        FailureOr<SmallVector<HostTensor>> one = failure();
+        if (auto weight = dyn_cast<WeightOp>(op)) {
+          FailureOr<HostTensor> loaded = loadWeight(weight, rank, options);
+          if (succeeded(loaded))
+            one = SmallVector<HostTensor>{*loaded};
+        } else {
+          one = evaluateOp(op, in[rank], options);
+        }
+        if (failed(one))
+          return op->emitError("the interpreter cannot run this op");
+        out[rank] = std::move(*one);
+      }
+    }
+    for (auto [index, result] : llvm::enumerate(op->getResults()))
+      for (int64_t rank = 0; rank < ranks; ++rank)
+        values[result].push_back(std::move(out[rank][index]));
+    return success();
+  }
+
+  int64_t ranks;
+  const InterpreterOptions &options;
+  DenseMap<Value, std::vector<HostTensor>> values;
+};
+} // namespace
+
+FailureOr<std::vector<std::vector<HostTensor>>> comm::interpret(func::FuncOp function, const std::vector<std::vector<HostTensor>> &inputs,
+                                                                const InterpreterOptions &options) {
+  Machine machine(inputs.size(), options);
+  if (!llvm::hasSingleElement(function.getBody()))
+    return function.emitError("the interpreter runs functions of one block");
+  for (auto [index, argument] : llvm::enumerate(function.getArguments()))
+    for (const auto &rank : inputs) {
+      if (index >= rank.size() || rank[index].type != argument.getType())
+        return function.emitError("input ") << index << " is missing or not of type " << argument.getType();
+      machine.values[argument].push_back(rank[index]);
+    }
+  Block &block = function.getBody().front();
+  for (Operation &op : block.without_terminator())
+    if (failed(machine.run(&op)))
+      return failure();
+  std::vector<std::vector<HostTensor>> results(inputs.size());
+  for (Value value : block.getTerminator()->getOperands())
+    for (size_t rank = 0; rank < inputs.size(); ++rank)
+      results[rank].push_back(machine.values[value][rank]);
+  return results;
+}
