@@ -67,10 +67,10 @@ SmallVector<StringRef> axisNames(ArrayAttr axes) {
   return out;
 }
 
-struct Range {
+struct ShardRange {
   int64_t start, count, local;
 };
-Range shardRange(int64_t size, int64_t grain, int64_t shards, int64_t shard) {
+ShardRange shardRange(int64_t size, int64_t grain, int64_t shards, int64_t shard) {
   int64_t blocks = size / grain, local = getLocalSize(size, grain, shards);
   if (blocks > 0 && blocks < shards && shards % blocks == 0)
     return {shard * blocks / shards * grain, grain, grain};
@@ -78,7 +78,7 @@ Range shardRange(int64_t size, int64_t grain, int64_t shards, int64_t shard) {
   return {start, std::min(local, size - start), local};
 }
 
-HostTensor cut(const HostTensor &whole, int64_t dim, Range range) {
+HostTensor cut(const HostTensor &whole, int64_t dim, ShardRange range) {
   SmallVector<int64_t> shape(whole.type.getShape());
   shape[dim] = range.local;
   HostTensor out = HostTensor::zeros(RankedTensorType::get(shape, whole.type.getElementType()));
@@ -89,7 +89,7 @@ HostTensor cut(const HostTensor &whole, int64_t dim, Range range) {
 }
 
 /// Puts `part` at its place along `dim`; its fill is dropped.
-void paste(HostTensor &whole, const HostTensor &part, int64_t dim, Range range) {
+void paste(HostTensor &whole, const HostTensor &part, int64_t dim, ShardRange range) {
   SmallVector<int64_t> shape(part.type.getShape()), from = stridesOf(shape), to = stridesOf(whole.type.getShape());
   shape[dim] = range.count;
   forEachIndex(shape, [&](ArrayRef<int64_t> i) { copyElement(whole, dot(i, to) + range.start * to[dim], part, dot(i, from)); });
@@ -221,7 +221,7 @@ FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<Sma
       .Case([&](EmbeddingOp e) -> FailureOr<PerRank> {
         bool ok = true;
         PerRank out = eachRank(grid, *e.getVocabAxes(), ranks, [&](int64_t rank, int64_t shard, Group group) {
-          Range range = shardRange(*e.getVocab(), e.getGrain(), group.size(), shard);
+          ShardRange range = shardRange(*e.getVocab(), e.getGrain(), group.size(), shard);
           HostTensor rows = HostTensor::zeros(e.getType());
           int64_t width = e.getType().getShape().back();
           for (auto [at, id] : llvm::enumerate(in[rank][1].ints)) {
@@ -232,7 +232,7 @@ FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<Sma
           }
           return rows;
         });
-        return ok ? FailureOr<PerRank>(std::move(out)) : failure();
+        return ok ? FailureOr<PerRank>(std::move(out)) : FailureOr<PerRank>(failure());
       })
       .Case([&](AllReduceNormOp n) { return allReduceNorm(n, in, grid, options); })
       .Default([](Operation *) -> FailureOr<PerRank> { return failure(); });
@@ -269,7 +269,7 @@ FailureOr<HostTensor> comm::assemble(ArrayRef<HostTensor> shards, RankedTensorTy
     SmallVector<int64_t> start(type.getRank(), 0), count(type.getShape());
     for (int64_t dim = 0; layout && dim < type.getRank(); ++dim) {
       SmallVector<StringRef> axes = layout.getAxes(dim);
-      Range range = shardRange(type.getDimSize(dim), layout.getGrainOf(dim), view.shards(axes), view.coordinate(rank, axes));
+      ShardRange range = shardRange(type.getDimSize(dim), layout.getGrainOf(dim), view.shards(axes), view.coordinate(rank, axes));
       if (!axes.empty()) {
         start[dim] = range.start;
         count[dim] = range.count;
