@@ -7,7 +7,7 @@ target_include_directories(comm_flags INTERFACE
   $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}>
   $<INSTALL_INTERFACE:include>)
 target_compile_options(comm_flags INTERFACE
-  -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers)
+  $<BUILD_INTERFACE:-Wall;-Wextra;-Wno-unused-parameter;-Wno-missing-field-initializers>)
 
 find_program(COMM_LLD NAMES ld.lld-22 ld.lld)
 if(COMM_LLD AND CMAKE_CXX_COMPILER_ID MATCHES "Clang")
