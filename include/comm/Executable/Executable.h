@@ -20,6 +20,8 @@ bool parseDType(const std::string &name, DType &out);
 using Shape = std::vector<int64_t>;
 /// Elements of a shape; -1 when a dimension is negative or the product overflows int64.
 int64_t numElements(const Shape &);
+/// Bytes of a tensor; -1 as numElements.
+int64_t byteSize(DType, const Shape &);
 
 /// Named axes, first is major: rank = ((c0 * size1) + c1) * size2 + ...
 struct Axis {
@@ -31,13 +33,16 @@ struct Grid {
   int64_t ranks() const;
   /// Coordinate of `rank` on the named axes in mixed radix, first named is major. Unknown axes: -1.
   int64_t coordinate(int64_t rank, const std::vector<std::string> &axes) const;
-  /// Number of shards over the named axes.
+  /// Number of shards over the named axes; axes that the grid does not have count 1.
   int64_t shards(const std::vector<std::string> &axes) const;
+  /// Ranks that agree with `rank` on every other axis, in the order of their coordinate over `axes`.
+  std::vector<int32_t> members(int64_t rank, const std::vector<std::string> &axes) const;
 };
 
-/// How one dimension is split: blocks of `grain` elements over the ranks of `axes` (major first). With b = size/grain blocks on
-/// k shards: b < k and k % b == 0: shard i holds block i*b/k (replicated blocks); else each holds ceil(b/k) blocks, the last
-/// ones zero-filled. Empty `axes`: not split.
+/// How one dimension is split: blocks of `grain` elements over the ranks of `axes` (major first). With b = size/grain
+/// blocks on k shards: b < k and k % b == 0: shard i holds block i*b/k (replicated blocks); else each holds ceil(b/k)
+/// blocks, the last ones zero-filled. `size` must be a multiple of `grain`. Empty `axes`: not split; axes that the grid
+/// does not have split nothing.
 struct Split {
   std::vector<std::string> axes;
   int64_t grain = 1;
@@ -54,25 +59,31 @@ struct Layout {
   std::vector<Split> dims;
   bool replicated() const;
 };
+/// What one rank holds of a tensor of shape `whole`; equal on all ranks.
+Shape localShape(const Shape &whole, const Layout &, const Grid &);
 
 /// A window on a dimension of a stored weight, applied before the layout; in elements.
 struct Slice {
   int64_t dim = 0, start = 0, size = 0;
 };
 
-/// A tensor outside the arena that does not change between runs. Bytes: little-endian, row-major, `shape` elements of `stored`.
+/// A tensor outside the arena that does not change between runs. Bytes: little-endian, row-major, `shape` elements of
+/// `stored`.
 struct Weight {
   std::string name;
-  int64_t file = -1;   ///< index in Executable::files; -1: the executable's own data section
-  int64_t offset = 0;  ///< bytes from the start of that file or of the data section
+  int64_t file = -1;  ///< index in Executable::files; -1: the executable's own data section
+  int64_t offset = 0; ///< bytes from the start of that file or of the data section
   DType dtype = DType::F32;
-  Shape shape;         ///< as stored
+  Shape shape; ///< as stored
   std::vector<Slice> slices;
-  Layout layout;       ///< of the sliced tensor; each rank loads its part
+  Layout layout; ///< of the sliced tensor; each rank loads its part
 };
 
-/// External weight file. `path` is relative to the directory of the executable; `bytes` and `sha256` (of the whole file, may be
-/// empty when hashing was declined) are checked before use.
+/// Shape after the slices, before the layout.
+Shape slicedShape(const Weight &);
+
+/// External weight file. `path` is relative to the directory of the executable; `bytes` and `sha256` (of the whole
+/// file, may be empty when hashing was declined) are checked before use.
 struct WeightFile {
   std::string path;
   int64_t bytes = 0;
@@ -87,18 +98,20 @@ struct Value {
   int64_t index = 0;  ///< weight, input or output number; unused for the arena
   int64_t offset = 0; ///< bytes
   DType dtype = DType::F32;
-  Shape shape;        ///< this rank's shape
-  std::string name;   ///< for messages and traces; may be empty
+  Shape shape;      ///< this rank's shape
+  std::string name; ///< for messages and traces; may be empty
 };
 
 using Attr = std::variant<int64_t, double, std::string, std::vector<int64_t>, std::vector<std::string>>;
 using Attrs = std::map<std::string, Attr>;
 
-/// One step of the program. Commands are issued in order on the compute queue; `start` hands a collective to the communication queue
-/// (collectives run there in the order of issue) and returns; `wait` blocks compute until that collective is done. A collective
-/// named directly in `op` is synchronous.
-///   op       "matmul" "attention" "copy" "gather" ... (see docs/reference/commands.md), "kernel" (native, attribute "symbol"),
-///            "start" (attribute "collective" + those of the collective + "token"), "wait" (attribute "token"), or a collective.
+/// One step of the program. Commands are issued in order on the compute queue; `start` hands a collective to the
+/// communication queue (collectives run there in the order of issue) and returns; `wait` blocks compute until that
+/// collective is done. A collective named directly in `op` is synchronous.
+///   op       "matmul" "attention" "copy" "gather" ... (see docs/reference/commands.md), "kernel" (native, attribute
+///   "symbol"),
+///            "start" (attribute "collective" + those of the collective + "token"), "wait" (attribute "token"), or a
+///            collective.
 struct Command {
   std::string op;
   std::vector<int32_t> inputs, outputs; ///< indices in Program::values
@@ -106,7 +119,15 @@ struct Command {
   std::string label; ///< source node, for traces and errors
 };
 
-/// A graph input or output, in whole-tensor terms.
+/// True for the collectives of docs/reference/commands.md.
+bool isCollective(const std::string &op);
+/// The collective that a command issues, itself or through `start`; empty for every other command.
+const std::string &collectiveOf(const Command &);
+
+/// A graph input or output, in whole-tensor terms. `value` is this rank's part: dtype and shape as `layout` says. An
+/// input's value is in Input storage under its own number, or in the arena (copied there before the first command), or
+/// -1 when nothing reads it. An output's value may be anywhere; what is not in Output storage under its own number is
+/// copied after the last command.
 struct Port {
   std::string name;
   DType dtype = DType::F32;
@@ -119,7 +140,8 @@ struct Port {
 struct Program {
   Grid grid;
   int64_t arenaBytes = 0;
-  int64_t commBytes = 0; ///< part of the arena at [0, commBytes): operands and results of collectives, at equal offsets on all ranks
+  int64_t commBytes =
+      0; ///< part of the arena at [0, commBytes): operands and results of collectives, at equal offsets on all ranks
   std::vector<Value> values;
   std::vector<Command> commands;
   std::vector<Port> inputs, outputs;
@@ -138,7 +160,8 @@ struct Entry {
   std::vector<StatePair> states;
 };
 
-/// Native code for one ISA level ("x86-64-v3", "x86-64-v4", ...): a relocatable ELF object without imports. Kernels have the C type
+/// Native code for one ISA level ("x86-64-v3", "x86-64-v4", ...): a relocatable ELF object without imports. Kernels
+/// have the C type
 ///   void k(void *const *buffers, int64_t begin, int64_t end)
 /// and process iterations [begin, end) of their outermost loop; buffers are inputs, then outputs.
 struct NativeObject {
@@ -158,17 +181,30 @@ struct Executable {
   std::vector<uint8_t> data;                 ///< embedded weights and constants
 };
 
-/// Structural check of everything a loader relies on: indices, bounds, shapes, overflow, attribute ranges that do not depend on an
-/// op. Empty when sound, else one sentence per problem (at most 20).
-std::vector<std::string> validate(const Executable &);
+/// Structural check of everything a loader relies on: indices, bounds, shapes, overflow, the tokens, order and buffers
+/// of collectives, that nothing is written while it is read. What depends on a compute op is checked when a runtime
+/// prepares it. Empty when sound, else one sentence per problem (at most 20). `dataBytes`: size of the data section,
+/// -1: that of `data`.
+std::vector<std::string> validate(const Executable &, int64_t dataBytes = -1);
 
 /// Serialises; deterministic bytes. Returns false and a sentence in `error` when the executable is not sound.
 bool writeExecutable(const Executable &, std::vector<uint8_t> &out, std::string &error);
-/// Parses untrusted bytes: magic, version, lengths, SHA-256 of the whole, then validate(). Never crashes.
-bool readExecutable(const uint8_t *bytes, size_t size, Executable &out, std::string &error);
-/// SHA-256 of a written executable, lower-case hex: the identity that ranks compare and users trust.
+/// The data section inside the bytes that were read.
+struct DataView {
+  const uint8_t *bytes = nullptr;
+  size_t size = 0;
+};
+/// Parses untrusted bytes: magic, version, lengths, SHA-256 of the whole, then validate(). Never crashes. With `view`
+/// the data section is not copied: `out.data` stays empty and `view` points into `bytes`.
+bool readExecutable(const uint8_t *bytes, size_t size, Executable &out, std::string &error, DataView *view = nullptr);
+/// SHA-256 of a written executable, lower-case hex: the identity that ranks compare and users trust. Covers everything
+/// but the field of the header that holds it.
 std::string executableHash(const uint8_t *bytes, size_t size);
-/// Text for `commc inspect`.
-std::string printExecutable(const Executable &, bool commands);
+/// The same as the header has it, without computing: right for bytes that readExecutable accepted.
+std::string storedHash(const uint8_t *bytes, size_t size);
+/// Plain SHA-256 of bytes, lower-case hex; for WeightFile::sha256.
+std::string sha256(const uint8_t *bytes, size_t size);
+/// Text for `commc inspect`. `dataBytes` as in validate.
+std::string printExecutable(const Executable &, bool commands, int64_t dataBytes = -1);
 
 } // namespace comm::exe
