@@ -1,0 +1,165 @@
+//===- ValidateTest.cpp - every number of an executable is checked --------===//
+#include "test/unit/Support/ProgramBuilder.h"
+#include <functional>
+#include <gtest/gtest.h>
+
+using namespace comm::test;
+
+namespace {
+/// The edit makes a sound executable unsound, and one problem says `part`.
+void expectProblem(const std::function<void(Executable &)> &edit, const std::string &part) {
+  Executable exe = makeRowParallelMatmul(2, 3, 8, 5, true);
+  exe.files.push_back({"dir/w.bin", 64, ""});
+  ASSERT_TRUE(validate(exe).empty()) << validate(exe).front();
+  edit(exe);
+  std::string all;
+  for (const std::string &line : validate(exe))
+    all += line + "\n";
+  EXPECT_NE(all.find(part), std::string::npos) << "expected '" << part << "', got:\n" << all;
+}
+Program &split(Executable &e) { return e.entries[0].split; }
+Command &command(Executable &e, size_t i) { return e.entries[0].split.commands[i]; }
+
+TEST(Validate, PathsStayBesideTheExecutable) {
+  for (const char *path : {"", "/etc/passwd", "../w.bin", "a/../../w.bin", "a/..", "..", ".", "./w.bin", "a//b", "a/",
+                           "C:w.bin", "a\\b", "\\\\host\\x"})
+    expectProblem([&](Executable &e) { e.files[0].path = path; }, "must be relative");
+  expectProblem([](Executable &e) { e.files[0].path = std::string("a\0b", 3); }, "must be relative");
+  expectProblem([](Executable &e) { e.files[0].path = std::string(5000, 'a'); }, "must be relative");
+  expectProblem([](Executable &e) { e.files.push_back(e.files[0]); }, "listed twice");
+  expectProblem([](Executable &e) { e.files[0].bytes = -1; }, "out of range");
+  for (const std::string &hash : {std::string("x"), std::string(64, 'A'), std::string(63, '0'), std::string(65, '0')})
+    expectProblem([&](Executable &e) { e.files[0].sha256 = hash; }, "SHA-256");
+}
+
+TEST(Validate, Weights) {
+  expectProblem([](Executable &e) { e.weights[0].file = 7; }, "file number 7");
+  expectProblem([](Executable &e) { e.weights[0].file = -2; }, "file number -2");
+  expectProblem([](Executable &e) { e.weights[0].file = 0; }, "leave the 64 bytes");
+  for (int64_t offset : {int64_t(-4), int64_t(4), int64_t(1) << 40, INT64_MAX, INT64_MAX - 100})
+    expectProblem([&](Executable &e) { e.weights[0].offset = offset; }, "leave the 160 bytes of the data section");
+  expectProblem([](Executable &e) { e.weights[0].shape = {8, 6}; }, "leave the 160 bytes");
+  expectProblem([](Executable &e) { e.weights[0].shape = {-8, 5}; }, "negative dimension");
+  expectProblem([](Executable &e) { e.weights[0].shape = {INT64_MAX, 2}; }, "too large");
+  expectProblem([](Executable &e) { e.weights[0].shape = Shape(33, 1); }, "more than 32");
+  expectProblem([](Executable &e) { e.weights[0].dtype = static_cast<DType>(99); }, "unknown element type");
+  for (Slice s : {Slice{2, 0, 1}, Slice{-1, 0, 1}})
+    expectProblem([&](Executable &e) { e.weights[0].slices = {s}; }, "dimension that does not exist");
+  for (Slice s : {Slice{0, 0, 9}, Slice{0, 8, 1}, Slice{0, -1, 2}, Slice{0, 1, -1}, Slice{0, INT64_MAX, INT64_MAX}})
+    expectProblem([&](Executable &e) { e.weights[0].slices = {s}; }, "slice leaves its dimension");
+  expectProblem([](Executable &e) { e.weights[0].slices = {{0, 0, 4}, {0, 4, 1}}; },
+                "slice leaves its dimension of size 4");
+  expectProblem([](Executable &e) { e.weights[0].layout.dims.pop_back(); }, "another rank");
+  expectProblem([](Executable &e) { e.weights[0].layout.dims[0].grain = 0; }, "grain");
+  expectProblem([](Executable &e) { e.weights[0].layout.dims[0].grain = 3; }, "not a multiple of its grain");
+  expectProblem([](Executable &e) { e.weights[0].layout.dims[1].axes = {"tp"}; }, "splits twice");
+}
+
+TEST(Validate, GridAndArena) {
+  expectProblem([](Executable &e) { split(e).grid.axes = {}; }, "no axis 'tp'");
+  expectProblem([](Executable &e) { split(e).grid.axes.push_back({"tp", 2}); }, "twice");
+  expectProblem([](Executable &e) { split(e).grid.axes.push_back({"", 2}); }, "empty");
+  for (int64_t size : {int64_t(0), int64_t(-2), int64_t(65537), INT64_MAX})
+    expectProblem([&](Executable &e) { split(e).grid.axes[0].size = size; }, "grid of more than");
+  expectProblem([](Executable &e) { split(e).arenaBytes = -1; }, "arena size");
+  expectProblem([](Executable &e) { split(e).commBytes = split(e).arenaBytes + 1; }, "leaves the arena");
+  expectProblem([](Executable &e) { split(e).commBytes = -1; }, "leaves the arena");
+  expectProblem([](Executable &e) { split(e).arenaBytes = split(e).commBytes = 64; }, "leave the 64 bytes");
+}
+
+TEST(Validate, Values) {
+  for (int64_t offset : {int64_t(-4), int64_t(1) << 30, INT64_MAX, INT64_MIN})
+    expectProblem([&](Executable &e) { split(e).values[0].offset = offset; }, "of its storage");
+  expectProblem([](Executable &e) { split(e).values[0].offset = 2; }, "not aligned");
+  for (int64_t index : {int64_t(-1), int64_t(1), INT64_MAX}) {
+    expectProblem([&](Executable &e) { split(e).values[2].index = index; }, "does not exist"); // input
+    expectProblem([&](Executable &e) { split(e).values[3].index = index; }, "does not exist"); // output
+    expectProblem([&](Executable &e) { split(e).values[4].index = index; }, "does not exist"); // weight
+  }
+  expectProblem([](Executable &e) { split(e).values[4].shape = {8, 5}; },
+                "leave the 80 bytes"); // the whole weight, not the shard
+  expectProblem([](Executable &e) { split(e).values[0].shape = {3, -5}; }, "negative dimension");
+}
+
+TEST(Validate, Ports) {
+  for (int32_t value : {-2, 99, INT32_MAX})
+    expectProblem([&](Executable &e) { split(e).inputs[0].value = value; }, "its value does not exist");
+  expectProblem([](Executable &e) { split(e).outputs[0].value = -1; }, "has no value");
+  expectProblem([](Executable &e) { split(e).inputs[0].layout = {}; }, "the layout says f32[3, 8]");
+  expectProblem([](Executable &e) { split(e).inputs[0].value = 4; }, "its value is");
+  expectProblem([](Executable &e) { split(e).outputs[0].dtype = DType::F16; }, "leave the 30 bytes");
+  expectProblem([](Executable &e) { split(e).inputs[0].name = "z"; }, "differs between the two programs");
+  expectProblem([](Executable &e) { e.entries[0].reference.outputs.clear(); }, "does not exist");
+  expectProblem([](Executable &e) { e.entries[0].reference = split(e); }, "not for one rank");
+  expectProblem([](Executable &e) { e.entries.clear(); }, "no entry");
+  expectProblem([](Executable &e) { e.entries.push_back(e.entries[0]); }, "another entry");
+  expectProblem([](Executable &e) { e.entries[0].states = {{"x", "q"}}; }, "names no input or no output");
+  expectProblem([](Executable &e) { e.entries[0].states = {{"x", "y"}, {"x", "y"}}; }, "appears twice");
+}
+
+TEST(Validate, Operands) {
+  for (int32_t operand : {-1, 99, INT32_MAX, INT32_MIN}) {
+    expectProblem([&](Executable &e) { command(e, 0).inputs[0] = operand; }, "does not exist");
+    expectProblem([&](Executable &e) { command(e, 0).outputs[0] = operand; }, "does not exist");
+  }
+  expectProblem([](Executable &e) { command(e, 0).op = ""; }, "names no operation");
+  expectProblem([](Executable &e) { command(e, 0).outputs[0] = 4; }, "writes to a weight or an input");
+  expectProblem([](Executable &e) { command(e, 0).outputs[0] = 2; }, "writes to a weight or an input");
+  expectProblem([](Executable &e) { command(e, 3).outputs[0] = command(e, 3).inputs[0]; }, "overlaps an operand");
+  expectProblem([](Executable &e) { command(e, 0).outputs = {0, 0}; }, "results overlap");
+}
+
+// Commands: 0 matmul, 1 start, 2 wait, 3 copy; values: 0 partial, 1 sum.
+TEST(Validate, Collectives) {
+  expectProblem([](Executable &e) { split(e).commands.erase(split(e).commands.begin() + 2); }, "never waited for");
+  expectProblem([](Executable &e) { split(e).commands.erase(split(e).commands.begin() + 1); }, "not in flight");
+  expectProblem([](Executable &e) { std::swap(command(e, 1), command(e, 2)); }, "not in flight");
+  expectProblem([](Executable &e) { split(e).commands.push_back(command(e, 2)); }, "not in flight");
+  expectProblem([](Executable &e) { command(e, 1).attrs["token"] = int64_t(-1); }, "token");
+  expectProblem([](Executable &e) { command(e, 1).attrs.erase("plan_id"); }, "plan_id");
+  expectProblem([](Executable &e) { command(e, 1).attrs["plan_id"] = int64_t(-1); }, "plan_id");
+  expectProblem([](Executable &e) { command(e, 1).attrs["collective"] = std::string("all_sing"); },
+                "no known collective");
+  expectProblem([](Executable &e) { command(e, 1).attrs["axes"] = std::vector<std::string>{"pp"}; },
+                "axis that does not exist");
+  expectProblem([](Executable &e) { command(e, 1).attrs["axes"] = std::vector<std::string>{"tp", "tp"}; },
+                "or one twice");
+  expectProblem([](Executable &e) { command(e, 1).attrs.erase("axes"); }, "'axes' is missing");
+  expectProblem([](Executable &e) { command(e, 1).attrs["reduce"] = std::string("mean"); }, "must be sum");
+  expectProblem([](Executable &e) { command(e, 1).attrs["collective"] = std::string("all_gather"); },
+                "do not fit a group of 2");
+  expectProblem([](Executable &e) { split(e).values[1].dtype = DType::I32; }, "do not fit");
+  expectProblem([](Executable &e) { command(e, 1).inputs.clear(); }, "one operand and one result");
+  expectProblem([](Executable &e) { command(e, 1).inputs[0] = 2; }, "communication part");
+  expectProblem([](Executable &e) { split(e).commBytes = 64; }, "communication part");
+  expectProblem(
+      [](Executable &e) {
+        command(e, 1).attrs["collective"] = std::string("broadcast");
+        command(e, 1).attrs["root"] = int64_t(2);
+      },
+      "'root'");
+  expectProblem([](Executable &e) { command(e, 1).attrs["collective"] = std::string("permute"); }, "'shift'");
+}
+
+// Seeded schedule bugs: reading the result early, writing the operand early.
+TEST(Validate, Races) {
+  expectProblem([](Executable &e) { std::swap(command(e, 2), command(e, 3)); }, "before its wait");
+  expectProblem([](Executable &e) { split(e).commands.insert(split(e).commands.begin() + 2, command(e, 0)); },
+                "writes an operand of collective token 0");
+  // The same buffer under another name, half overlapping.
+  expectProblem(
+      [](Executable &e) {
+        split(e).values.push_back({Storage::Arena, 0, 64 + 16, DType::F32, {1}, "late"});
+        Command fill{"fill", {}, {static_cast<int32_t>(split(e).values.size()) - 1}, {{"value", 0.0}}, ""};
+        split(e).commands.insert(split(e).commands.begin() + 2, fill);
+      },
+      "touches the result of collective token 0");
+}
+
+TEST(Validate, AtMostTwentyProblems) {
+  Executable exe = makeRowParallelMatmul(2);
+  for (int i = 0; i < 100; ++i)
+    exe.files.push_back({"/abs" + std::to_string(i), -1, "x"});
+  EXPECT_EQ(validate(exe).size(), 20u);
+}
+} // namespace
