@@ -93,6 +93,7 @@ python_packages() {
   touch "$stamp"
 }
 
+[ -w "$top" ] || die 1 "$top is not writable for $(id -un): clone commc into a folder of your own"
 check_cpu
 apt_packages
 python_packages

@@ -1,4 +1,5 @@
-/* The smallest user of comm-c/runtime.h: loads argv[1] and prints what it is, or why not. Exit 0: loaded, 3: refused with a reason. */
+/* The smallest user of comm-c/runtime.h: loads argv[1] and prints what it is, or why not. Exit 0: loaded, 3: refused
+ * with a reason. */
 #include <comm-c/runtime.h>
 #include <stdio.h>
 
