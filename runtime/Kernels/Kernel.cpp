@@ -1,0 +1,71 @@
+//===- Kernel.cpp - the table of compute commands -------------------------===//
+#include "runtime/Kernels/Kernel.h"
+#include "runtime/Kernels/Support.h"
+#include <algorithm>
+#include <new>
+
+using namespace comm;
+using namespace comm::rt;
+
+namespace {
+struct KernelEntry {
+  const char *op;
+  PrepareFunction prepare;
+};
+// Sorted by name.
+constexpr KernelEntry table[] = {
+    {"attention", prepareAttention},
+    {"copy", prepareCopy},
+    {"embedding", prepareEmbedding},
+    {"fill", prepareFill},
+    {"gather", prepareGather},
+    {"gather_elements", prepareGatherElements},
+    {"gather_nd", prepareGatherND},
+    {"matmul", prepareMatmul},
+    {"pack_shards", preparePackShards},
+    {"rank_mask", prepareRankMask},
+    {"shard_copy", prepareShardCopy},
+    {"unpack_shards", prepareUnpackShards},
+};
+
+PrepareFunction find(const std::string &op) {
+  for (const KernelEntry &entry : table)
+    if (op == entry.op)
+      return entry.prepare;
+  return nullptr;
+}
+} // namespace
+
+bool comm::rt::isKernelOp(const std::string &op) { return find(op) != nullptr; }
+
+std::vector<std::string> comm::rt::kernelOps() {
+  std::vector<std::string> ops;
+  for (const KernelEntry &entry : table)
+    ops.push_back(entry.op);
+  return ops;
+}
+
+Status comm::rt::prepareKernel(const exe::Command &command, const std::vector<TensorDesc> &ins,
+                               const std::vector<TensorDesc> &outs, const PrepareContext &context,
+                               std::unique_ptr<Kernel> &out) {
+  out.reset();
+  Preparation preparation(command, ins, outs, context);
+  PrepareFunction prepare = find(command.op);
+  if (!prepare)
+    return preparation.unsupported("this runtime has no such operation");
+  try {
+    return prepare(preparation, out);
+  } catch (const std::bad_alloc &) {
+    return {Code::OutOfMemory, preparation.prefix() + "no memory for its packed weights"};
+  }
+}
+
+bool comm::rt::parseMicroKernelChoice(const std::string &text, MicroKernelChoice &out) {
+  constexpr const char *names[] = {"auto", "builtin", "libxsmm", "portable"};
+  for (int i = 0; i < 4; ++i)
+    if (text == names[i]) {
+      out = MicroKernelChoice(i);
+      return true;
+    }
+  return false;
+}

@@ -1,0 +1,14 @@
+//===- ChooseMicroKernel.h - which micro-kernel runs on this CPU ----------===//
+#pragma once
+#include "runtime/Core/Cpu.h"
+#include "runtime/Kernels/Kernel.h"
+#include "runtime/Kernels/Matmul/MicroKernel.h"
+
+namespace comm::rt {
+
+/// All that this build and CPU can run, the portable one first.
+std::vector<const MicroKernel *> availableMicroKernels(const CpuFeatures &cpu = cpuFeatures());
+/// DeviceMissing when the choice names one that is not available.
+Status chooseMicroKernel(MicroKernelChoice choice, const MicroKernel *&out, const CpuFeatures &cpu = cpuFeatures());
+
+} // namespace comm::rt

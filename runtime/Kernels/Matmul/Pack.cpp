@@ -1,0 +1,114 @@
+//===- Pack.cpp - packing of both operands --------------------------------===//
+#include "runtime/Kernels/Matmul/Pack.h"
+#include "runtime/Kernels/Convert.h"
+#include "runtime/Kernels/Copy/Transpose.h"
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <new>
+#include <sys/mman.h>
+#include <tuple>
+
+using namespace comm;
+using namespace comm::rt;
+
+AlignedMemory::AlignedMemory(int64_t bytes) : size(bytes) {
+  constexpr int64_t huge = int64_t(2) << 20;
+  int64_t alignment = bytes >= huge ? huge : 64;
+  if (bytes < 0 || bytes > (int64_t(1) << 46))
+    throw std::bad_alloc();
+  int64_t rounded = (std::max<int64_t>(bytes, 1) + alignment - 1) / alignment * alignment;
+  memory = std::aligned_alloc(size_t(alignment), size_t(rounded));
+  if (!memory)
+    throw std::bad_alloc();
+  if (alignment == huge)
+    (void)madvise(memory, size_t(rounded), MADV_HUGEPAGE); // a hint: refusal costs only time
+}
+
+AlignedMemory::~AlignedMemory() { std::free(memory); }
+
+template <typename T>
+static void packTyped(const RightMatrix &m, int64_t width, int64_t begin, int64_t end, T *out) {
+  const T *b = reinterpret_cast<const T *>(m.data);
+  for (int64_t p = begin; p < end; ++p, out += m.k * width) {
+    int64_t first = p * width, some = std::min(width, m.n - first);
+    if (m.transposed) {
+      // Blocks of k keep the written lines in the first cache level.
+      constexpr int64_t step = 64;
+      for (int64_t j = 0; j < m.k; j += step)
+        transposeTile(b + first * m.k + j, out + j * width, std::min(step, m.k - j), some, m.k, width);
+    } else {
+      for (int64_t j = 0; j < m.k; ++j)
+        std::memcpy(out + j * width, b + j * m.n + first, size_t(some) * sizeof(T));
+    }
+    for (int64_t j = 0; some < width && j < m.k; ++j)
+      std::memset(out + j * width + some, 0, size_t(width - some) * sizeof(T));
+  }
+}
+
+void comm::rt::packPanels(const RightMatrix &matrix, int64_t width, int64_t begin, int64_t end, char *out) {
+  if (matrix.type == PanelType::F32)
+    packTyped(matrix, width, begin, end, reinterpret_cast<uint32_t *>(out));
+  else
+    packTyped(matrix, width, begin, end, reinterpret_cast<uint16_t *>(out));
+}
+
+void comm::rt::packRows(exe::DType type, const char *a, int64_t rowStride, int64_t columnStride, int64_t rows, int64_t k,
+                        float *out, int64_t outStride) {
+  if (columnStride == 1) {
+    for (int64_t i = 0; i < rows; ++i)
+      convertToF32(type, a + i * rowStride * exe::byteWidth(type), out + i * outStride, k);
+    return;
+  }
+  if (type == exe::DType::F32) {
+    constexpr int64_t step = 64;
+    const float *from = reinterpret_cast<const float *>(a);
+    for (int64_t i = 0; i < rows; i += step)
+      for (int64_t j = 0; j < k; j += step)
+        transposeTile(from + i + j * columnStride, out + i * outStride + j, std::min(step, rows - i), std::min(step, k - j),
+                      columnStride, outStride);
+    return;
+  }
+  const uint16_t *half = reinterpret_cast<const uint16_t *>(a);
+  bool brain = type == exe::DType::BF16;
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < k; ++j) {
+      uint16_t value = half[i * rowStride + j * columnStride];
+      out[i * outStride + j] = brain ? fromBF16(value) : fromF16(value);
+    }
+}
+
+struct PackCache::Impl {
+  using Key = std::tuple<uint64_t, int64_t, int64_t, int64_t, int64_t, bool, PanelType>;
+  std::map<Key, std::shared_ptr<const PackedWeight>> weights;
+};
+PackCache::PackCache() : pimpl(std::make_unique<Impl>()) {}
+PackCache::~PackCache() = default;
+
+std::shared_ptr<const PackedWeight> comm::rt::packWeight(PackCache *cache, uint64_t key, const RightMatrix &first,
+                                                         int64_t matrices, int64_t width, bool &fresh) {
+  fresh = true;
+  std::shared_ptr<const PackedWeight> *slot = nullptr;
+  if (cache && key != 0) {
+    slot = &cache->impl().weights[{key, first.k, first.n, matrices, width, first.transposed, first.type}];
+    if (*slot) {
+      fresh = false;
+      return *slot;
+    }
+  }
+  int64_t panels = (first.n + width - 1) / width, bytes = 0;
+  if (__builtin_mul_overflow(panels * width, first.k, &bytes) || __builtin_mul_overflow(bytes, first.elementBytes(), &bytes) ||
+      __builtin_mul_overflow(bytes, matrices, &bytes))
+    throw std::bad_alloc();
+  auto packed = std::make_shared<PackedWeight>(bytes);
+  packed->matrixBytes = matrices ? bytes / matrices : 0;
+  RightMatrix matrix = first;
+  for (int64_t i = 0; i < matrices; ++i) {
+    matrix.data = first.data + i * first.k * first.n * first.elementBytes();
+    packPanels(matrix, width, 0, panels, packed->memory.data() + i * packed->matrixBytes);
+  }
+  if (slot)
+    *slot = packed;
+  return packed;
+}
