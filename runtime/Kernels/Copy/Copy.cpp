@@ -49,12 +49,12 @@ Status comm::rt::prepareCopy(const Preparation &p, std::unique_ptr<Kernel> &out)
   for (size_t d = 0; d < dims.size(); ++d) {
     if (dims[d] < 0)
       return p.bad("negative size in 'dims' " + shapeText(dims));
-    if (dims[d] > 1 && outStrides[d] == 0)
-      return p.bad("output stride 0 over a dimension of size " + std::to_string(dims[d]) +
-                   " writes elements more than once");
     empty |= dims[d] == 0;
   }
   if (!empty) {
+    for (size_t d = 0; d < dims.size(); ++d)
+      if (dims[d] > 1 && outStrides[d] == 0)
+        return p.bad("output stride 0 over a dimension of size " + std::to_string(dims[d]) + " writes elements more than once");
     if (std::string why = rangeProblem(dims, inStrides, inOffset, elementsOf(p.ins[0].shape)); !why.empty())
       return p.bad("input strides " + shapeText(inStrides) + " over " + shapeText(dims) + " " + why);
     if (std::string why = rangeProblem(dims, outStrides, outOffset, elementsOf(p.outs[0].shape)); !why.empty())
