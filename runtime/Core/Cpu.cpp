@@ -67,5 +67,6 @@ Status comm::rt::requireSupportedCpu(const CpuFeatures &cpu) {
     return Status::ok();
   if (!cpu.x86_64)
     return {Code::DeviceMissing, "this CPU is not x86-64; programs need an x86-64 CPU with AVX2 and FMA (x86-64-v3)"};
-  return {Code::DeviceMissing, "this CPU, or its operating system, lacks AVX2 and FMA; programs need x86-64-v3 or later"};
+  return {Code::DeviceMissing,
+          "this CPU, or its operating system, lacks AVX2 and FMA; programs need x86-64-v3 or later"};
 }

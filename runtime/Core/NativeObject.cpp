@@ -190,7 +190,8 @@ Status ElfLoader::map(NativeCode &code) {
   return Status::ok();
 }
 
-Status ElfLoader::relocateOne(NativeCode &code, const Elf64_Rela &entry, const Elf64_Shdr &target, uint64_t targetAt) const {
+Status ElfLoader::relocateOne(NativeCode &code, const Elf64_Rela &entry, const Elf64_Shdr &target,
+                              uint64_t targetAt) const {
   uint64_t type = ELF64_R_TYPE(entry.r_info), index = ELF64_R_SYM(entry.r_info);
   if (type == R_X86_64_NONE)
     return Status::ok();
@@ -284,7 +285,8 @@ std::vector<std::string> NativeCode::symbols() const {
   return names;
 }
 
-Status comm::rt::chooseNativeObject(const std::vector<exe::NativeObject> &objects, size_t &index, const CpuFeatures &cpu) {
+Status comm::rt::chooseNativeObject(const std::vector<exe::NativeObject> &objects, size_t &index,
+                                    const CpuFeatures &cpu) {
   if (Status s = requireSupportedCpu(cpu); !s)
     return s;
   std::string levels;

@@ -1,6 +1,6 @@
 //===- NativeObject.h - loads the native code of an executable --*- C++ -*-===//
-// An own loader for relocatable ELF objects (x86-64) that import nothing. It bounds-checks every field; it cannot make the code itself
-// safe: callers load only what the user trusts.
+// An own loader for relocatable ELF objects (x86-64) that import nothing. It bounds-checks every field; it cannot make
+// the code itself safe: callers load only what the user trusts.
 //===----------------------------------------------------------------------===//
 #pragma once
 #include "comm/Executable/Executable.h"
@@ -19,7 +19,8 @@ using NativeFunction = void (*)(void *const *buffers, int64_t begin, int64_t end
 /// Code and constants of one object in memory: code readable and executable, constants readable, nothing writable.
 class NativeCode {
 public:
-  /// BadExecutable with the reason: malformed, an import, writable data, TLS, IFUNC, an unknown relocation. Copies `bytes`.
+  /// BadExecutable with the reason: malformed, an import, writable data, TLS, IFUNC, an unknown relocation. Copies
+  /// `bytes`.
   static Status load(const uint8_t *bytes, size_t size, std::unique_ptr<NativeCode> &out);
   ~NativeCode();
   NativeCode(const NativeCode &) = delete;
@@ -39,6 +40,7 @@ private:
 };
 
 /// The highest ISA level of `objects` that this CPU runs. DeviceMissing, with a sentence, when there is none.
-Status chooseNativeObject(const std::vector<exe::NativeObject> &objects, size_t &index, const CpuFeatures &cpu = cpuFeatures());
+Status chooseNativeObject(const std::vector<exe::NativeObject> &objects, size_t &index,
+                          const CpuFeatures &cpu = cpuFeatures());
 
 } // namespace comm::rt

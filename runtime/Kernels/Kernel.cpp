@@ -14,18 +14,12 @@ struct KernelEntry {
 };
 // Sorted by name.
 constexpr KernelEntry table[] = {
-    {"attention", prepareAttention},
-    {"copy", prepareCopy},
-    {"embedding", prepareEmbedding},
-    {"fill", prepareFill},
-    {"gather", prepareGather},
-    {"gather_elements", prepareGatherElements},
-    {"gather_nd", prepareGatherND},
-    {"matmul", prepareMatmul},
-    {"pack_shards", preparePackShards},
-    {"rank_mask", prepareRankMask},
-    {"shard_copy", prepareShardCopy},
-    {"unpack_shards", prepareUnpackShards},
+    {"attention", prepareAttention},    {"copy", prepareCopy},
+    {"embedding", prepareEmbedding},    {"fill", prepareFill},
+    {"gather", prepareGather},          {"gather_elements", prepareGatherElements},
+    {"gather_nd", prepareGatherND},     {"matmul", prepareMatmul},
+    {"pack_shards", preparePackShards}, {"rank_mask", prepareRankMask},
+    {"shard_copy", prepareShardCopy},   {"unpack_shards", prepareUnpackShards},
 };
 
 PrepareFunction find(const std::string &op) {

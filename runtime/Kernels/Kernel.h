@@ -1,6 +1,7 @@
 //===- Kernel.h - compute commands as prepared closures ---------*- C++ -*-===//
-// A command that computes (see docs/reference/commands.md) is turned once, at load, into a Kernel: everything an executable may
-// have got wrong is found there, so that a run only computes. `kernel` (native code) and collectives are not handled here.
+// A command that computes (see docs/reference/commands.md) is turned once, at load, into a Kernel: everything an
+// executable may have got wrong is found there, so that a run only computes. `kernel` (native code) and collectives are
+// not handled here.
 //===----------------------------------------------------------------------===//
 #pragma once
 #include "comm/Executable/Executable.h"
@@ -19,7 +20,8 @@ struct TensorDesc {
   exe::Shape shape;
   /// The bytes, when the operand is a weight: they never change and are complete during prepare. Else null.
   const void *constant = nullptr;
-  /// Names these bytes within one PackCache: equal keys promise equal bytes, for the life of the cache. 0: do not share.
+  /// Names these bytes within one PackCache: equal keys promise equal bytes, for the life of the cache. 0: do not
+  /// share.
   uint64_t constantKey = 0;
 };
 
@@ -28,7 +30,8 @@ enum class MicroKernelChoice : uint8_t { Auto = 0, Builtin, Libxsmm, Portable };
 /// "auto", "builtin", "libxsmm" or "portable"; false for anything else.
 bool parseMicroKernelChoice(const std::string &text, MicroKernelChoice &out);
 
-/// Packed weights shared between kernels (several entries of an executable use the same weights). Not thread-safe: one per rank.
+/// Packed weights shared between kernels (several entries of an executable use the same weights). Not thread-safe: one
+/// per rank.
 class PackCache {
 public:
   PackCache();
@@ -40,7 +43,8 @@ private:
   std::unique_ptr<Impl> pimpl;
 };
 
-/// What prepare may know besides the command. All pointers are borrowed for the call, `cache` for the life of the kernels.
+/// What prepare may know besides the command. All pointers are borrowed for the call, `cache` for the life of the
+/// kernels.
 struct PrepareContext {
   const exe::Grid *grid = nullptr; ///< never null
   int64_t rank = 0;
@@ -48,15 +52,16 @@ struct PrepareContext {
   PackCache *cache = nullptr; ///< may be null: nothing is shared
 };
 
-/// One prepared command. Holds no pointer to operands except packed copies of its own. Runs of different kernels on one thread share that
-/// thread's scratch memory; one kernel may be run by several threads at a time on disjoint iterations and equal pointers.
+/// One prepared command. Holds no pointer to operands except packed copies of its own. Runs of different kernels on one
+/// thread share that thread's scratch memory; one kernel may be run by several threads at a time on disjoint iterations
+/// and equal pointers.
 class Kernel {
 public:
   virtual ~Kernel() = default;
   /// Independent units of the outermost loop; 0 when there is nothing to do.
   virtual int64_t iterations() const { return 1; }
-  /// Computes iterations [begin, end). `ins` and `outs` are in the order of the command, aligned to the element width (64 bytes is
-  /// faster); outputs overlap no input. Fails only on data (an index out of range) and on missing memory.
+  /// Computes iterations [begin, end). `ins` and `outs` are in the order of the command, aligned to the element width
+  /// (64 bytes is faster); outputs overlap no input. Fails only on data (an index out of range) and on missing memory.
   virtual Status run(void *const *ins, void *const *outs, int64_t begin, int64_t end) = 0;
   /// All iterations on the calling thread.
   Status run(void *const *ins, void *const *outs) { return run(ins, outs, 0, iterations()); }
@@ -73,7 +78,7 @@ std::vector<std::string> kernelOps();
 
 /// Validates an untrusted command against its operands and builds its closure. BadExecutable: the command contradicts
 /// docs/reference/commands.md; Unsupported: it is sound, but this runtime cannot run it. The text names op and label.
-Status prepareKernel(const exe::Command &command, const std::vector<TensorDesc> &ins, const std::vector<TensorDesc> &outs,
-                     const PrepareContext &context, std::unique_ptr<Kernel> &out);
+Status prepareKernel(const exe::Command &command, const std::vector<TensorDesc> &ins,
+                     const std::vector<TensorDesc> &outs, const PrepareContext &context, std::unique_ptr<Kernel> &out);
 
 } // namespace comm::rt

@@ -19,7 +19,8 @@ std::string Preparation::prefix() const {
   return command.label.empty() ? command.op + ": " : command.op + " '" + command.label + "': ";
 }
 
-/// Empty when the tensor can be addressed: every dimension is non-negative and the non-zero ones times the width fit an int64.
+/// Empty when the tensor can be addressed: every dimension is non-negative and the non-zero ones times the width fit an
+/// int64.
 static std::string problemOf(const TensorDesc &tensor) {
   if (uint8_t(tensor.dtype) > uint8_t(exe::DType::Bool))
     return "has an unknown element type";

@@ -43,12 +43,12 @@ public:
   Status bad(const std::string &what) const { return {Code::BadExecutable, prefix() + what}; }
   Status unsupported(const std::string &what) const { return {Code::Unsupported, prefix() + what}; }
 
-  /// Operand counts, ranks, element counts and byte sizes within int64, and no attribute beyond `known` (an attribute that this
-  /// runtime does not know could change the meaning).
+  /// Operand counts, ranks, element counts and byte sizes within int64, and no attribute beyond `known` (an attribute
+  /// that this runtime does not know could change the meaning).
   Status check(size_t minInputs, size_t maxInputs, size_t outputs, const std::vector<std::string> &known) const;
 
   Status intAttr(const char *name, int64_t &out, const int64_t *fallback = nullptr) const;
-  Status boolAttr(const char *name, bool &out, bool fallback) const;             ///< int 0 or 1
+  Status boolAttr(const char *name, bool &out, bool fallback) const;                       ///< int 0 or 1
   Status floatAttr(const char *name, double &out, const double *fallback = nullptr) const; ///< takes an int as well
   Status intsAttr(const char *name, std::vector<int64_t> &out) const;
   /// `axes`: names of the grid's axes, each at most once. An empty `ints` list stands for an empty list.
@@ -63,8 +63,8 @@ public:
 using RunFunction = std::function<Status(void *const *ins, void *const *outs, int64_t begin, int64_t end)>;
 std::unique_ptr<Kernel> makeKernel(int64_t iterations, RunFunction function);
 
-/// This thread's scratch memory, at least `bytes`, aligned to 64; contents are undefined and live until the next call with the same
-/// slot on this thread. Null when memory is missing.
+/// This thread's scratch memory, at least `bytes`, aligned to 64; contents are undefined and live until the next call
+/// with the same slot on this thread. Null when memory is missing.
 enum class ScratchSlot { PackA, PackB, Scores, Convert, Count };
 void *scratch(ScratchSlot slot, int64_t bytes);
 

@@ -1,7 +1,8 @@
 //===- Attention.cpp - blocked attention with an online softmax -----------===//
-// One iteration is a batch entry and a kv head with all query heads that use it: their rows are contiguous in q, so K is packed once for
-// the group and never repeated. Query tiles x key tiles: S = Q K^T and O += P V on the micro-kernel; a row of O is rescaled only when its
-// maximum moves; key tiles that no row of a query tile may see are skipped. Few rows (decode) use dot products on K as it lies.
+// One iteration is a batch entry and a kv head with all query heads that use it: their rows are contiguous in q, so K
+// is packed once for the group and never repeated. Query tiles x key tiles: S = Q K^T and O += P V on the micro-kernel;
+// a row of O is rescaled only when its maximum moves; key tiles that no row of a query tile may see are skipped. Few
+// rows (decode) use dot products on K as it lies.
 //===----------------------------------------------------------------------===//
 #include "runtime/Kernels/Convert.h"
 #include "runtime/Kernels/Matmul/ChooseMicroKernel.h"
@@ -35,9 +36,7 @@ public:
   AttentionKernel(const AttentionShape &shape, const MicroKernel *micro, std::string prefix)
       : s(shape), micro(micro), prefix(std::move(prefix)), width(exe::byteWidth(shape.type)),
         valueLd(roundUp(shape.valueDepth, micro->width)) {}
-  int64_t iterations() const override {
-    return s.queryHeads && s.queries && s.valueDepth ? s.batches * s.kvHeads : 0;
-  }
+  int64_t iterations() const override { return s.queryHeads && s.queries && s.valueDepth ? s.batches * s.kvHeads : 0; }
   using Kernel::run;
   Status run(void *const *ins, void *const *outs, int64_t begin, int64_t end) override {
     for (int64_t i = begin; i < end; ++i)
@@ -156,7 +155,8 @@ bool AttentionKernel::group(void *const *ins, void *const *outs, int64_t batch, 
       float *row = t.out + r * valueLd;
       if (t.sums[r] != 0) // zero: nothing to attend to, the row is zeros already
         micro->scaleRow(row, valueLd, 1.0f / t.sums[r]);
-      convertFromF32(s.type, row, static_cast<char *>(outs[0]) + (firstRow + t.first + r) * s.valueDepth * width, s.valueDepth);
+      convertFromF32(s.type, row, static_cast<char *>(outs[0]) + (firstRow + t.first + r) * s.valueDepth * width,
+                     s.valueDepth);
     }
   }
   return true;
@@ -219,7 +219,8 @@ void AttentionKernel::addMask(const Group &g, int64_t row, int64_t key, int64_t 
   }
 }
 
-/// Turns the scores of one row into weights exp(score - maximum) and rescales what was summed before when the maximum moves.
+/// Turns the scores of one row into weights exp(score - maximum) and rescales what was summed before when the maximum
+/// moves.
 void AttentionKernel::softmaxRow(const Group &g, const Tile &t, int64_t r, int64_t key, int64_t columns) const {
   float *scores = t.scores + r * t.lds, &maximum = t.maxima[r];
   int64_t padded = roundUp(columns, micro->width);
@@ -232,7 +233,8 @@ void AttentionKernel::softmaxRow(const Group &g, const Tile &t, int64_t r, int64
   std::fill(scores + shown, scores + padded, lowest);
   float highest = shown ? micro->rowMax(scores, padded) : lowest;
   // Comparisons with NaN are false: a row of NaNs keeps its maximum and its sum becomes NaN below.
-  bool nothing = highest == lowest && maximum == lowest && std::none_of(scores, scores + shown, [](float f) { return f != f; });
+  bool nothing =
+      highest == lowest && maximum == lowest && std::none_of(scores, scores + shown, [](float f) { return f != f; });
   if (nothing) {
     std::fill_n(scores, padded, 0.0f);
     return;
@@ -251,7 +253,8 @@ void AttentionKernel::softmaxRow(const Group &g, const Tile &t, int64_t r, int64
 Status readMask(const Preparation &p, AttentionShape &s) {
   const TensorDesc &mask = p.ins[3];
   if (mask.dtype != exe::DType::Bool && mask.dtype != s.type)
-    return p.bad(std::string("the mask has type ") + exe::dtypeName(mask.dtype) + ", expected bool or " + exe::dtypeName(s.type));
+    return p.bad(std::string("the mask has type ") + exe::dtypeName(mask.dtype) + ", expected bool or " +
+                 exe::dtypeName(s.type));
   const int64_t sizes[4] = {s.batches, s.queryHeads, s.queries, s.keys};
   if (mask.shape.size() != 4)
     return p.bad("the mask has rank " + std::to_string(mask.shape.size()) + ", expected 4");

@@ -54,13 +54,14 @@ Status comm::rt::prepareCopy(const Preparation &p, std::unique_ptr<Kernel> &out)
   if (!empty) {
     for (size_t d = 0; d < dims.size(); ++d)
       if (dims[d] > 1 && outStrides[d] == 0)
-        return p.bad("output stride 0 over a dimension of size " + std::to_string(dims[d]) + " writes elements more than once");
+        return p.bad("output stride 0 over a dimension of size " + std::to_string(dims[d]) +
+                     " writes elements more than once");
     if (std::string why = rangeProblem(dims, inStrides, inOffset, elementsOf(p.ins[0].shape)); !why.empty())
       return p.bad("input strides " + shapeText(inStrides) + " over " + shapeText(dims) + " " + why);
     if (std::string why = rangeProblem(dims, outStrides, outOffset, elementsOf(p.outs[0].shape)); !why.empty())
       return p.bad("output strides " + shapeText(outStrides) + " over " + shapeText(dims) + " " + why);
-    // Output strides are non-zero, yet an input of stride 0 repeated without bound is refused by the output's range above only when
-    // output indices differ; the product bounds the work in any case.
+    // Output strides are non-zero, yet an input of stride 0 repeated without bound is refused by the output's range
+    // above only when output indices differ; the product bounds the work in any case.
     int64_t work = 1;
     for (int64_t size : dims)
       if (!mulFits(work, size, work) || work > elementsOf(p.outs[0].shape))

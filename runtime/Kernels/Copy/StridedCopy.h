@@ -6,8 +6,8 @@
 
 namespace comm::rt {
 
-/// A checked strided copy, simplified: size-1 dimensions are gone, dimensions that walk both sides alike are merged, the rest is ordered
-/// by output stride. Strides and offsets in elements.
+/// A checked strided copy, simplified: size-1 dimensions are gone, dimensions that walk both sides alike are merged,
+/// the rest is ordered by output stride. Strides and offsets in elements.
 class StridedCopy {
 public:
   StridedCopy() = default;

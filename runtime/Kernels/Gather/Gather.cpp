@@ -127,23 +127,23 @@ Status comm::rt::prepareGatherND(const Preparation &p, std::unique_ptr<Kernel> &
   exe::Shape sizes(data.shape.begin() + batchDims, data.shape.begin() + batchDims + depth);
   int64_t block = elementsOf(sizes);
   bool wide = indices.dtype == exe::DType::I64;
-  out = makeKernel(elementsOf(expected) ? tuples : 0, [=, prefix = p.prefix()](void *const *ins, void *const *outs,
-                                                                               int64_t begin, int64_t end) {
-    Indices at(ins[1], wide);
-    const char *from = static_cast<const char *>(ins[0]);
-    char *to = static_cast<char *>(outs[0]);
-    for (int64_t i = begin; i < end; ++i) {
-      int64_t offset = 0;
-      for (int64_t d = 0; d < depth; ++d) {
-        int64_t given = at[i * depth + d], index = given;
-        if (!wrap(index, sizes[size_t(d)]))
-          return outOfRange(prefix, given, sizes[size_t(d)]);
-        offset = offset * sizes[size_t(d)] + index;
-      }
-      moveBytes(to + i * inner, from + (i / perBatch * block + offset) * inner, inner);
-    }
-    return Status::ok();
-  });
+  out = makeKernel(elementsOf(expected) ? tuples : 0,
+                   [=, prefix = p.prefix()](void *const *ins, void *const *outs, int64_t begin, int64_t end) {
+                     Indices at(ins[1], wide);
+                     const char *from = static_cast<const char *>(ins[0]);
+                     char *to = static_cast<char *>(outs[0]);
+                     for (int64_t i = begin; i < end; ++i) {
+                       int64_t offset = 0;
+                       for (int64_t d = 0; d < depth; ++d) {
+                         int64_t given = at[i * depth + d], index = given;
+                         if (!wrap(index, sizes[size_t(d)]))
+                           return outOfRange(prefix, given, sizes[size_t(d)]);
+                         offset = offset * sizes[size_t(d)] + index;
+                       }
+                       moveBytes(to + i * inner, from + (i / perBatch * block + offset) * inner, inner);
+                     }
+                     return Status::ok();
+                   });
   return Status::ok();
 }
 
@@ -167,7 +167,8 @@ Status comm::rt::prepareGatherElements(const Preparation &p, std::unique_ptr<Ker
   if (Status s = p.sameShape(p.outs[0].shape, indices.shape, "output"); !s)
     return s;
 
-  int64_t rows = elementsOf(indices.shape, 0, rank - 1), last = indices.shape.back(), width = exe::byteWidth(data.dtype);
+  int64_t rows = elementsOf(indices.shape, 0, rank - 1), last = indices.shape.back(),
+          width = exe::byteWidth(data.dtype);
   std::vector<int64_t> strides(rank, 1);
   for (size_t d = rank - 1; d-- > 0;)
     strides[d] = strides[d + 1] * data.shape[d + 1];
@@ -220,21 +221,21 @@ Status comm::rt::prepareEmbedding(const Preparation &p, std::unique_ptr<Kernel> 
   exe::ShardRange range = shards.ranges[size_t(shards.self)];
   int64_t row = elementsOf(table.shape, 1, table.shape.size()) * exe::byteWidth(table.dtype);
   bool wide = ids.dtype == exe::DType::I64;
-  out = makeKernel(elementsOf(ids.shape), [=, prefix = p.prefix()](void *const *ins, void *const *outs, int64_t begin,
-                                                                   int64_t end) {
-    Indices at(ins[1], wide);
-    const char *from = static_cast<const char *>(ins[0]);
-    char *to = static_cast<char *>(outs[0]);
-    for (int64_t i = begin; i < end; ++i) {
-      int64_t given = at[i], id = given;
-      if (!wrap(id, vocab))
-        return outOfRange(prefix, given, vocab);
-      if (id >= range.start && id < range.start + range.count)
-        std::memcpy(to + i * row, from + (id - range.start) * row, size_t(row));
-      else
-        std::memset(to + i * row, 0, size_t(row));
-    }
-    return Status::ok();
-  });
+  out = makeKernel(elementsOf(ids.shape),
+                   [=, prefix = p.prefix()](void *const *ins, void *const *outs, int64_t begin, int64_t end) {
+                     Indices at(ins[1], wide);
+                     const char *from = static_cast<const char *>(ins[0]);
+                     char *to = static_cast<char *>(outs[0]);
+                     for (int64_t i = begin; i < end; ++i) {
+                       int64_t given = at[i], id = given;
+                       if (!wrap(id, vocab))
+                         return outOfRange(prefix, given, vocab);
+                       if (id >= range.start && id < range.start + range.count)
+                         std::memcpy(to + i * row, from + (id - range.start) * row, size_t(row));
+                       else
+                         std::memset(to + i * row, 0, size_t(row));
+                     }
+                     return Status::ok();
+                   });
   return Status::ok();
 }

@@ -1,6 +1,7 @@
 //===- Matmul.cpp - y = a b on packed panels ------------------------------===//
-// Loops: columns in chunks of panels, rows in blocks, k in blocks; a block of A is copied to f32 with padded rows (rows that lie a power
-// of two apart share one cache set), panels of B are packed at load when B is a weight. One row of A goes through the row kernel.
+// Loops: columns in chunks of panels, rows in blocks, k in blocks; a block of A is copied to f32 with padded rows (rows
+// that lie a power of two apart share one cache set), panels of B are packed at load when B is a weight. One row of A
+// goes through the row kernel.
 //===----------------------------------------------------------------------===//
 #include "runtime/Kernels/Matmul/Matmul.h"
 #include "runtime/Kernels/Convert.h"
@@ -13,10 +14,10 @@ using namespace comm;
 using namespace comm::rt;
 
 namespace {
-constexpr int64_t blockRows = 168;   // of A; a multiple of 14, 6 and 4
-constexpr int64_t blockDepth = 512;  // of k: 168 x 512 f32 lie in a second-level cache of 512 KiB
-constexpr int64_t rowPadding = 16;   // f32: one cache line
-constexpr int64_t directRows = 4;    // up to here packing B costs more than it saves
+constexpr int64_t blockRows = 168;      // of A; a multiple of 14, 6 and 4
+constexpr int64_t blockDepth = 512;     // of k: 168 x 512 f32 lie in a second-level cache of 512 KiB
+constexpr int64_t rowPadding = 16;      // f32: one cache line
+constexpr int64_t directRows = 4;       // up to here packing B costs more than it saves
 constexpr int64_t chunkBytes = 4 << 20; // of B packed on the fly
 
 class MatmulKernel : public Kernel {
@@ -28,8 +29,8 @@ public:
     width = exe::byteWidth(dtype);
   }
   void pack(const TensorDesc &b, PackCache *cache) {
-    packed = packWeight(cache, b.constantKey, rightMatrix(static_cast<const char *>(b.constant)), s.matricesB, micro->width,
-                        packedHere);
+    packed = packWeight(cache, b.constantKey, rightMatrix(static_cast<const char *>(b.constant)), s.matricesB,
+                        micro->width, packedHere);
   }
   int64_t iterations() const override { return s.m ? s.batches * panels : 0; }
   int64_t packedBytes() const override { return packed && packedHere ? packed->memory.bytes() : 0; }
@@ -42,7 +43,8 @@ private:
   /// Columns of panels [begin, end) of one product.
   Status product(const char *a, const char *b, const char *panelsOfB, char *y, int64_t begin, int64_t end);
   bool oneRow(const char *a, const char *b, char *y, int64_t begin, int64_t end);
-  bool rowBlock(const char *a, const char *b, int64_t ldb, char *y, int64_t begin, int64_t end, int64_t row, int64_t rows);
+  bool rowBlock(const char *a, const char *b, int64_t ldb, char *y, int64_t begin, int64_t end, int64_t row,
+                int64_t rows);
   Status outOfMemory() const { return {Code::OutOfMemory, prefix + "no memory for scratch space"}; }
   int64_t panelBytes() const { return s.k * micro->width * width; }
 
@@ -80,8 +82,8 @@ bool MatmulKernel::oneRow(const char *a, const char *b, char *y, int64_t begin, 
   return true;
 }
 
-/// Rows [row, row + rows) of A against panels [begin, end). `b` is the first packed panel, or, when ldb is not the panel width, column
-/// begin * width of a row-major matrix.
+/// Rows [row, row + rows) of A against panels [begin, end). `b` is the first packed panel, or, when ldb is not the
+/// panel width, column begin * width of a row-major matrix.
 bool MatmulKernel::rowBlock(const char *a, const char *b, int64_t ldb, char *y, int64_t begin, int64_t end, int64_t row,
                             int64_t rows) {
   int64_t w = micro->width, columns = std::min(end * w, s.n) - begin * w;
@@ -111,7 +113,8 @@ bool MatmulKernel::rowBlock(const char *a, const char *b, int64_t ldb, char *y, 
     }
   }
   for (int64_t i = 0; besideLd && i < rows; ++i)
-    convertFromF32(dtype, beside + i * besideLd, y + ((row + i) * s.n + (begin + direct) * w) * width, columns - direct * w);
+    convertFromF32(dtype, beside + i * besideLd, y + ((row + i) * s.n + (begin + direct) * w) * width,
+                   columns - direct * w);
   return true;
 }
 
@@ -162,7 +165,8 @@ Status MatmulKernel::run(void *const *ins, void *const *outs, int64_t begin, int
   return Status::ok();
 }
 
-/// Dimensions, transposes and broadcasting of the batch dimensions; one batch where B has none and A can be read as one tall matrix.
+/// Dimensions, transposes and broadcasting of the batch dimensions; one batch where B has none and A can be read as one
+/// tall matrix.
 Status readShape(const Preparation &p, MatmulShape &s) {
   if (Status st = p.boolAttr("transpose_a", s.transposeA, false); !st)
     return st;

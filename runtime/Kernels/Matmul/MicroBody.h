@@ -1,7 +1,7 @@
 //===- MicroBody.h - the micro-kernel for one vector type -----------------===//
-// Included once per ISA file, which defines before: vector type V (f32 lanes), I (i32 lanes), constants lanes, vectors (per panel row),
-// maxRows, rowPanels, and in an unnamed namespace load(const float *), load(const BF16 *), load(const F16 *), store, broadcast, fma, reduce.
-// Everything here is in an unnamed namespace.
+// Included once per ISA file, which defines before: vector type V (f32 lanes), I (i32 lanes), constants lanes, vectors
+// (per panel row), maxRows, rowPanels, and in an unnamed namespace load(const float *), load(const BF16 *), load(const
+// F16 *), store, broadcast, fma, reduce. Everything here is in an unnamed namespace.
 //===----------------------------------------------------------------------===//
 namespace {
 constexpr int64_t width = int64_t(lanes) * vectors;
@@ -107,7 +107,8 @@ float rowMax(const float *s, int64_t n) {
   return result;
 }
 
-/// exp(x) for x <= 0: x = n ln2 + r, a polynomial for r in [-ln2/2, ln2/2]; below the normal numbers 0. Relative error 2e-7.
+/// exp(x) for x <= 0: x = n ln2 + r, a polynomial for r in [-ln2/2, ln2/2]; below the normal numbers 0. Relative error
+/// 2e-7.
 inline V expOf(V x) {
   V clamped = larger(broadcast(-87.3f), x);
   I n = __builtin_convertvector(clamped * broadcast(1.44269504f) - broadcast(0.5f), I); // truncates: rounds to nearest
@@ -148,13 +149,13 @@ void scaleRow(float *s, int64_t n, float factor) {
 }
 } // namespace
 
-#define COMM_MICRO_KERNEL(NAME)                                                                                          \
-  {NAME,                                                                                                                 \
-   maxRows,                                                                                                              \
-   width,                                                                                                                \
-   {tile<maxRows, float>, tile<maxRows, BF16>, tile<maxRows, F16>},                                                      \
-   {row<float>, row<BF16>, row<F16>},                                                                                    \
-   dots,                                                                                                                 \
-   rowMax,                                                                                                               \
-   expSum,                                                                                                               \
+#define COMM_MICRO_KERNEL(NAME)                                                                                        \
+  {NAME,                                                                                                               \
+   maxRows,                                                                                                            \
+   width,                                                                                                              \
+   {tile<maxRows, float>, tile<maxRows, BF16>, tile<maxRows, F16>},                                                    \
+   {row<float>, row<BF16>, row<F16>},                                                                                  \
+   dots,                                                                                                               \
+   rowMax,                                                                                                             \
+   expSum,                                                                                                             \
    scaleRow}

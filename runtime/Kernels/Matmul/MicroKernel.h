@@ -1,6 +1,6 @@
 //===- MicroKernel.h - the seam between matrix code and the CPU -*- C++ -*-===//
-// One table of functions per way to compute. Files compiled for one ISA include only this header and MicroBody.h: an inline function of
-// the standard library compiled there could be picked by the linker for every CPU.
+// One table of functions per way to compute. Files compiled for one ISA include only this header and MicroBody.h: an
+// inline function of the standard library compiled there could be picked by the linker for every CPU.
 //===----------------------------------------------------------------------===//
 #pragma once
 #include <cstdint>
@@ -10,19 +10,20 @@ namespace comm::rt {
 /// Storage of the right operand. Products are always f32.
 enum class PanelType : uint8_t { F32 = 0, BF16, F16 };
 
-/// C[rows, width] (+)= A[rows, k] * B[k, width]; a and c in f32, b of the table's type; strides in elements of their own type.
-/// 1 <= rows <= maxRows. Each element is summed in the order of k, starting from C when `accumulate`, so that splitting k, rows or
-/// columns changes no bit.
-using TileFunction = void (*)(int64_t rows, int64_t k, const float *a, int64_t lda, const void *b, int64_t ldb, float *c,
-                              int64_t ldc, bool accumulate);
-/// One row of C over `panels` panels that lie `panelStride` elements apart, rows of a panel `ldb` apart; c holds panels * width elements.
+/// C[rows, width] (+)= A[rows, k] * B[k, width]; a and c in f32, b of the table's type; strides in elements of their
+/// own type. 1 <= rows <= maxRows. Each element is summed in the order of k, starting from C when `accumulate`, so that
+/// splitting k, rows or columns changes no bit.
+using TileFunction = void (*)(int64_t rows, int64_t k, const float *a, int64_t lda, const void *b, int64_t ldb,
+                              float *c, int64_t ldc, bool accumulate);
+/// One row of C over `panels` panels that lie `panelStride` elements apart, rows of a panel `ldb` apart; c holds panels
+/// * width elements.
 using RowFunction = void (*)(int64_t panels, int64_t k, const float *a, const void *b, int64_t ldb, int64_t panelStride,
                              float *c, bool accumulate);
 
 struct MicroKernel {
   const char *name;
-  int64_t maxRows; ///< of one tile
-  int64_t width;   ///< columns of a panel
+  int64_t maxRows;      ///< of one tile
+  int64_t width;        ///< columns of a panel
   TileFunction tile[3]; ///< by PanelType
   RowFunction row[3];   ///< by PanelType
   /// out[i] = q . k[i] over `depth`, rows of k `ldk` apart.

@@ -1,6 +1,6 @@
 //===- MicroLibxsmm.cpp - f32 tiles by libxsmm's JIT ----------------------===//
-// libxsmm is column-major, so C^T = B^T A^T: its m is our panel width. It sums in the order of k with FMA, like the built-in tiles.
-// Shapes that it declines go to the built-in kernel.
+// libxsmm is column-major, so C^T = B^T A^T: its m is our panel width. It sums in the order of k with FMA, like the
+// built-in tiles. Shapes that it declines go to the built-in kernel.
 //===----------------------------------------------------------------------===//
 #include "runtime/Kernels/Matmul/MicroKernel.h"
 
@@ -19,8 +19,8 @@ void tile(int64_t rows, int64_t k, const float *a, int64_t lda, const void *b, i
   const int flags = LIBXSMM_GEMM_FLAG_NONE, prefetch = LIBXSMM_GEMM_PREFETCH_NONE;
   libxsmm_smmfunction function = nullptr;
   if (k > 0 && ldb < INT32_MAX && lda < INT32_MAX && ldc < INT32_MAX)
-    function = libxsmm_smmdispatch(libxsmm_blasint(fallback->width), libxsmm_blasint(rows), libxsmm_blasint(k), &strideA,
-                                   &strideB, &strideC, &alpha, &beta, &flags, &prefetch);
+    function = libxsmm_smmdispatch(libxsmm_blasint(fallback->width), libxsmm_blasint(rows), libxsmm_blasint(k),
+                                   &strideA, &strideB, &strideC, &alpha, &beta, &flags, &prefetch);
   if (function)
     return function(static_cast<const float *>(b), a, c);
   for (int64_t r = 0; r < rows; r += fallback->maxRows)

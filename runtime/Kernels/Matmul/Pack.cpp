@@ -28,8 +28,7 @@ AlignedMemory::AlignedMemory(int64_t bytes) : size(bytes) {
 
 AlignedMemory::~AlignedMemory() { std::free(memory); }
 
-template <typename T>
-static void packTyped(const RightMatrix &m, int64_t width, int64_t begin, int64_t end, T *out) {
+template <typename T> static void packTyped(const RightMatrix &m, int64_t width, int64_t begin, int64_t end, T *out) {
   const T *b = reinterpret_cast<const T *>(m.data);
   for (int64_t p = begin; p < end; ++p, out += m.k * width) {
     int64_t first = p * width, some = std::min(width, m.n - first);
@@ -54,8 +53,8 @@ void comm::rt::packPanels(const RightMatrix &matrix, int64_t width, int64_t begi
     packTyped(matrix, width, begin, end, reinterpret_cast<uint16_t *>(out));
 }
 
-void comm::rt::packRows(exe::DType type, const char *a, int64_t rowStride, int64_t columnStride, int64_t rows, int64_t k,
-                        float *out, int64_t outStride) {
+void comm::rt::packRows(exe::DType type, const char *a, int64_t rowStride, int64_t columnStride, int64_t rows,
+                        int64_t k, float *out, int64_t outStride) {
   if (columnStride == 1) {
     for (int64_t i = 0; i < rows; ++i)
       convertToF32(type, a + i * rowStride * exe::byteWidth(type), out + i * outStride, k);
@@ -66,8 +65,8 @@ void comm::rt::packRows(exe::DType type, const char *a, int64_t rowStride, int64
     const float *from = reinterpret_cast<const float *>(a);
     for (int64_t i = 0; i < rows; i += step)
       for (int64_t j = 0; j < k; j += step)
-        transposeTile(from + i + j * columnStride, out + i * outStride + j, std::min(step, rows - i), std::min(step, k - j),
-                      columnStride, outStride);
+        transposeTile(from + i + j * columnStride, out + i * outStride + j, std::min(step, rows - i),
+                      std::min(step, k - j), columnStride, outStride);
     return;
   }
   const uint16_t *half = reinterpret_cast<const uint16_t *>(a);
@@ -98,8 +97,8 @@ std::shared_ptr<const PackedWeight> comm::rt::packWeight(PackCache *cache, uint6
     }
   }
   int64_t panels = (first.n + width - 1) / width, bytes = 0;
-  if (__builtin_mul_overflow(panels * width, first.k, &bytes) || __builtin_mul_overflow(bytes, first.elementBytes(), &bytes) ||
-      __builtin_mul_overflow(bytes, matrices, &bytes))
+  if (__builtin_mul_overflow(panels * width, first.k, &bytes) ||
+      __builtin_mul_overflow(bytes, first.elementBytes(), &bytes) || __builtin_mul_overflow(bytes, matrices, &bytes))
     throw std::bad_alloc();
   auto packed = std::make_shared<PackedWeight>(bytes);
   packed->matrixBytes = matrices ? bytes / matrices : 0;

@@ -29,11 +29,13 @@ struct RightMatrix {
   int64_t elementBytes() const { return type == PanelType::F32 ? 4 : 2; }
 };
 
-/// Packs panels [begin, end) of `matrix`: panel p holds columns [p * width, (p + 1) * width) as [k][width], zero-filled on the right.
+/// Packs panels [begin, end) of `matrix`: panel p holds columns [p * width, (p + 1) * width) as [k][width], zero-filled
+/// on the right.
 void packPanels(const RightMatrix &matrix, int64_t width, int64_t begin, int64_t end, char *out);
-/// Copies rows x k of a left operand as f32 with row stride `outStride`. Element (i, j) is at i * rowStride + j * columnStride.
-void packRows(exe::DType type, const char *a, int64_t rowStride, int64_t columnStride, int64_t rows, int64_t k, float *out,
-              int64_t outStride);
+/// Copies rows x k of a left operand as f32 with row stride `outStride`. Element (i, j) is at i * rowStride + j *
+/// columnStride.
+void packRows(exe::DType type, const char *a, int64_t rowStride, int64_t columnStride, int64_t rows, int64_t k,
+              float *out, int64_t outStride);
 
 /// All matrices of a constant right operand, packed.
 struct PackedWeight {

@@ -110,8 +110,8 @@ Status comm::rt::preparePackShards(const Preparation &p, std::unique_ptr<Kernel>
   if (Status s = p.sameShape(p.outs[0].shape, expected, "output"); !s)
     return s;
   int64_t members = int64_t(c.shards.ranges.size());
-  out = makeKernel(members, [b = c.blocks, ranges = c.shards.ranges](void *const *ins, void *const *outs,
-                                                                     int64_t begin, int64_t end) {
+  out = makeKernel(members, [b = c.blocks, ranges = c.shards.ranges](void *const *ins, void *const *outs, int64_t begin,
+                                                                     int64_t end) {
     int64_t bytes = b.outer * b.local * b.inner;
     for (int64_t i = begin; i < end; ++i)
       takeShard(b, ranges[size_t(i)], static_cast<const char *>(ins[0]), static_cast<char *>(outs[0]) + i * bytes);
@@ -143,8 +143,8 @@ Status comm::rt::prepareUnpackShards(const Preparation &p, std::unique_ptr<Kerne
   if (covered != c.blocks.whole)
     return p.bad("the shards end at " + std::to_string(covered) + " of " + std::to_string(c.blocks.whole));
   int64_t members = int64_t(c.shards.ranges.size());
-  out = makeKernel(members, [b = c.blocks, ranges = c.shards.ranges](void *const *ins, void *const *outs,
-                                                                     int64_t begin, int64_t end) {
+  out = makeKernel(members, [b = c.blocks, ranges = c.shards.ranges](void *const *ins, void *const *outs, int64_t begin,
+                                                                     int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const exe::ShardRange &range = ranges[size_t(i)];
       const char *from = static_cast<const char *>(ins[0]) + i * b.outer * b.local * b.inner;

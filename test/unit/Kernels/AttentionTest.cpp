@@ -32,7 +32,8 @@ std::vector<double> reference(const Attention &a, const Tensor &q, const Tensor 
         for (int64_t j = 0; j < a.keys; ++j) {
           double s = 0;
           for (int64_t d = 0; d < a.depth; ++d)
-            s += Q[size_t(((b * a.heads + h) * a.queries + i) * a.depth + d)] * K[size_t((kv * a.keys + j) * a.depth + d)];
+            s += Q[size_t(((b * a.heads + h) * a.queries + i) * a.depth + d)] *
+                 K[size_t((kv * a.keys + j) * a.depth + d)];
           s *= a.scale;
           if (a.softcap > 0)
             s = a.softcap * std::tanh(s / a.softcap);
@@ -107,8 +108,9 @@ TEST(Attention, OddSizesAndGroupedHeads) {
               a.type = type, a.micro = micro;
               a.batches = 2, a.heads = heads.first, a.kvHeads = heads.second;
               a.queries = queries, a.keys = keys, a.depth = depth, a.valueDepth = depth + 3;
-              check(a, "heads " + std::to_string(a.heads) + "/" + std::to_string(a.kvHeads) + " S " + std::to_string(queries) + " T " +
-                           std::to_string(keys) + " D " + std::to_string(depth) + " micro " + std::to_string(int(micro)));
+              check(a, "heads " + std::to_string(a.heads) + "/" + std::to_string(a.kvHeads) + " S " +
+                           std::to_string(queries) + " T " + std::to_string(keys) + " D " + std::to_string(depth) +
+                           " micro " + std::to_string(int(micro)));
             }
 }
 
@@ -123,7 +125,8 @@ TEST(Attention, CausalOverSeveralTiles) {
         if (offset == INT64_MAX || offset == INT64_MIN) { // the reference must not overflow either
           Attention bounded = a;
           bounded.offset = offset > 0 ? 10000 : -10000;
-          Tensor q = Tensor::random(a.type, {1, 2, queries, 16}, 1), k = Tensor::random(a.type, {1, 1, 530, 16}, 2), y(a.type, q.shape());
+          Tensor q = Tensor::random(a.type, {1, 2, queries, 16}, 1), k = Tensor::random(a.type, {1, 1, 530, 16}, 2),
+                 y(a.type, q.shape());
           EXPECT_OK(makeCase(a).run({&q, &k, &k}, {&y}));
           expectNear(y.values(), reference(bounded, q, k, k), 4e-6);
           continue;
@@ -181,7 +184,8 @@ TEST(Attention, LengthsHideWhateverLiesBeyond) {
     a.lengths = &lengths;
     check(a, "lengths");
     // Not even NaNs in the part that does not exist reach the result.
-    Tensor q = Tensor::random(DType::F32, {3, 4, queries, 8}, 1), k = Tensor::random(DType::F32, {3, 2, 90, 8}, 2), y(DType::F32, q.shape());
+    Tensor q = Tensor::random(DType::F32, {3, 4, queries, 8}, 1), k = Tensor::random(DType::F32, {3, 2, 90, 8}, 2),
+           y(DType::F32, q.shape());
     std::vector<double> expected = reference(a, q, k, k);
     for (int64_t head = 0; head < 2; ++head)
       for (int64_t i = 57 * 8; i < 90 * 8; ++i)
@@ -218,8 +222,10 @@ TEST(Attention, EmptyDimensions) {
 }
 
 TEST(Attention, Refuses) {
-  Tensor q(DType::F32, {1, 2, 3, 4}), k(DType::F32, {1, 2, 5, 4}), y(DType::F32, {1, 2, 3, 4}), flat(DType::F32, {2, 3, 4});
-  Tensor mask(DType::F32, {1, 1, 3, 5}), badMask(DType::F32, {1, 1, 2, 5}), intMask(DType::I32, {1, 1, 3, 5}), lengths(DType::I64, {1});
+  Tensor q(DType::F32, {1, 2, 3, 4}), k(DType::F32, {1, 2, 5, 4}), y(DType::F32, {1, 2, 3, 4}),
+      flat(DType::F32, {2, 3, 4});
+  Tensor mask(DType::F32, {1, 1, 3, 5}), badMask(DType::F32, {1, 1, 2, 5}), intMask(DType::I32, {1, 1, 3, 5}),
+      lengths(DType::I64, {1});
   Tensor noHeads(DType::F32, {1, 0, 5, 4}), doubles(DType::F64, {1, 2, 3, 4}), shortLengths(DType::I32, {1});
   auto status = [&](std::vector<Tensor *> ins, Tensor &out, exe::Attrs more = {}) {
     exe::Attrs attrs = {{"scale", 1.0}, {"has_mask", int64_t(0)}, {"has_lengths", int64_t(0)}};

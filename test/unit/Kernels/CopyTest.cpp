@@ -56,17 +56,17 @@ TEST(Copy, EveryPermutationOfEveryWidth) {
 }
 
 TEST(Copy, SlicesReversesAndBroadcasts) {
-  check(DType::F32, {4, 6}, {10, 1}, {6, 1}, 13, 0, 60, 24);           // a window
-  check(DType::F32, {4, 6}, {6, 1}, {10, 1}, 0, 3, 24, 60);            // into a window
-  check(DType::I64, {5, 3}, {-3, 1}, {3, 1}, 12, 0, 15, 15);           // rows reversed
-  check(DType::I8, {5, 3}, {3, -1}, {3, 1}, 2, 0, 15, 15);             // columns reversed
-  check(DType::F32, {7, 9}, {0, 1}, {9, 1}, 0, 0, 9, 63, 2);           // rows broadcast
-  check(DType::F32, {7, 9}, {1, 0}, {9, 1}, 0, 0, 7, 63);              // columns broadcast
-  check(DType::F32, {3, 7, 9}, {0, 0, 0}, {63, 9, 1}, 2, 0, 4, 189);   // a scalar
-  check(DType::BF16, {8, 5}, {2, 16}, {5, 1}, 1, 0, 80, 40);           // strided transpose
-  check(DType::F32, {6, 2}, {2, 1}, {4, 2}, 0, 0, 12, 24);             // strided output
-  check(DType::F32, {5}, {1}, {-1}, 0, 4, 5, 5);                       // reversed output
-  check(DType::F64, {}, {}, {}, 3, 1, 4, 2);                           // one element
+  check(DType::F32, {4, 6}, {10, 1}, {6, 1}, 13, 0, 60, 24);         // a window
+  check(DType::F32, {4, 6}, {6, 1}, {10, 1}, 0, 3, 24, 60);          // into a window
+  check(DType::I64, {5, 3}, {-3, 1}, {3, 1}, 12, 0, 15, 15);         // rows reversed
+  check(DType::I8, {5, 3}, {3, -1}, {3, 1}, 2, 0, 15, 15);           // columns reversed
+  check(DType::F32, {7, 9}, {0, 1}, {9, 1}, 0, 0, 9, 63, 2);         // rows broadcast
+  check(DType::F32, {7, 9}, {1, 0}, {9, 1}, 0, 0, 7, 63);            // columns broadcast
+  check(DType::F32, {3, 7, 9}, {0, 0, 0}, {63, 9, 1}, 2, 0, 4, 189); // a scalar
+  check(DType::BF16, {8, 5}, {2, 16}, {5, 1}, 1, 0, 80, 40);         // strided transpose
+  check(DType::F32, {6, 2}, {2, 1}, {4, 2}, 0, 0, 12, 24);           // strided output
+  check(DType::F32, {5}, {1}, {-1}, 0, 4, 5, 5);                     // reversed output
+  check(DType::F64, {}, {}, {}, 3, 1, 4, 2);                         // one element
 }
 
 TEST(Copy, NothingToDo) {
@@ -78,7 +78,8 @@ TEST(Copy, NothingToDo) {
 TEST(Copy, RefusesWhatWouldLeaveTheOperands) {
   Tensor x(DType::F32, {4, 4}), y(DType::F32, {4, 4}), z(DType::I32, {4, 4});
   auto status = [&](Ints dims, Ints is, Ints os, int64_t io = 0, int64_t oo = 0) {
-    return Case("copy", {{"dims", dims}, {"in_strides", is}, {"out_strides", os}, {"in_offset", io}, {"out_offset", oo}})
+    return Case("copy",
+                {{"dims", dims}, {"in_strides", is}, {"out_strides", os}, {"in_offset", io}, {"out_offset", oo}})
         .run({&x}, {&y});
   };
   constexpr int64_t big = INT64_MAX;
@@ -101,18 +102,21 @@ TEST(Copy, RefusesWhatWouldLeaveTheOperands) {
   EXPECT_REFUSED(plain.run({&x, &x}, {&y}), Code::BadExecutable, "inputs");
   EXPECT_REFUSED(plain.run({&x}, {}), Code::BadExecutable, "output");
   EXPECT_REFUSED(Case("copy", {}).run({&x}, {&y}), Code::BadExecutable, "missing");
-  EXPECT_REFUSED(Case("copy", {{"dims", std::string("x")}, {"in_strides", Ints{1}}, {"out_strides", Ints{1}}}).run({&x}, {&y}),
-                 Code::BadExecutable, "not a list");
-  EXPECT_REFUSED(Case("copy", {{"dims", Ints{1}}, {"in_strides", Ints{1}}, {"out_strides", Ints{1}}, {"wrap", int64_t(1)}})
-                     .run({&x}, {&y}),
-                 Code::Unsupported, "'wrap'");
+  EXPECT_REFUSED(
+      Case("copy", {{"dims", std::string("x")}, {"in_strides", Ints{1}}, {"out_strides", Ints{1}}}).run({&x}, {&y}),
+      Code::BadExecutable, "not a list");
+  EXPECT_REFUSED(
+      Case("copy", {{"dims", Ints{1}}, {"in_strides", Ints{1}}, {"out_strides", Ints{1}}, {"wrap", int64_t(1)}})
+          .run({&x}, {&y}),
+      Code::Unsupported, "'wrap'");
   EXPECT_REFUSED(Case("no_such_op", {}).run({&x}, {&y}), Code::Unsupported, "no such operation");
 }
 
 TEST(Copy, RefusesShapesThatOverflow) {
   Tensor x(DType::F32, {1}), y(DType::F32, {1});
   Case copy("copy", {{"dims", Ints{1}}, {"in_strides", Ints{1}}, {"out_strides", Ints{1}}});
-  for (exe::Shape shape : {exe::Shape{INT64_MAX, 2}, exe::Shape{0, INT64_MAX, INT64_MAX}, exe::Shape{int64_t(1) << 61}}) {
+  for (exe::Shape shape :
+       {exe::Shape{INT64_MAX, 2}, exe::Shape{0, INT64_MAX, INT64_MAX}, exe::Shape{int64_t(1) << 61}}) {
     x.desc.shape = shape;
     std::unique_ptr<Kernel> kernel;
     EXPECT_REFUSED(copy.prepare({&x}, {&y}, kernel), Code::BadExecutable, "too large");

@@ -19,7 +19,8 @@ TEST(Gather, AlongEveryAxisWithNegativeIndices) {
           shape.insert(shape.end(), data.shape().begin() + axis + 1, data.shape().end());
           Tensor y(type, shape);
           EXPECT_OK(Case("gather", {{"axis", axis}}).run({&data, &indices}, {&y}, 2));
-          int64_t outer = elementsOf(data.shape(), 0, size_t(axis)), inner = elementsOf(data.shape(), size_t(axis) + 1, 3);
+          int64_t outer = elementsOf(data.shape(), 0, size_t(axis)),
+                  inner = elementsOf(data.shape(), size_t(axis) + 1, 3);
           for (int64_t o = 0; o < outer; ++o)
             for (int64_t i = 0; i < indices.size(); ++i)
               for (int64_t n = 0; n < inner; ++n) {
@@ -40,9 +41,12 @@ TEST(Gather, RefusesIndicesOutOfRange) {
   }
   Tensor indices(DType::I64, {1}), wrong(DType::F32, {1}), empty(DType::F32, {0, 4});
   EXPECT_REFUSED(Case("gather", {{"axis", int64_t(2)}}).run({&data, &indices}, {&y}), Code::BadExecutable, "'axis' 2");
-  EXPECT_REFUSED(Case("gather", {{"axis", int64_t(0)}}).run({&data, &wrong}, {&y}), Code::BadExecutable, "expected i32 or i64");
-  EXPECT_REFUSED(Case("gather", {{"axis", int64_t(0)}}).run({&data, &indices}, {&data}), Code::BadExecutable, "output has shape");
-  EXPECT_REFUSED(Case("gather", {{"axis", int64_t(0)}}).run({&empty, &indices}, {&y}), Code::InvalidArgument, "index 0");
+  EXPECT_REFUSED(Case("gather", {{"axis", int64_t(0)}}).run({&data, &wrong}, {&y}), Code::BadExecutable,
+                 "expected i32 or i64");
+  EXPECT_REFUSED(Case("gather", {{"axis", int64_t(0)}}).run({&data, &indices}, {&data}), Code::BadExecutable,
+                 "output has shape");
+  EXPECT_REFUSED(Case("gather", {{"axis", int64_t(0)}}).run({&empty, &indices}, {&y}), Code::InvalidArgument,
+                 "index 0");
 }
 
 TEST(GatherND, TuplesAndBatchDimensions) {
@@ -70,14 +74,17 @@ TEST(GatherND, TuplesAndBatchDimensions) {
 }
 
 TEST(GatherND, Refuses) {
-  Tensor data = Tensor::count(DType::F32, {2, 3}), y(DType::F32, {2}), bad = Tensor::of(DType::I64, {2, 2}, {0, 0, 1, 3});
+  Tensor data = Tensor::count(DType::F32, {2, 3}), y(DType::F32, {2}),
+         bad = Tensor::of(DType::I64, {2, 2}, {0, 0, 1, 3});
   EXPECT_REFUSED(Case("gather_nd", {}).run({&data, &bad}, {&y}), Code::InvalidArgument, "index 3 is outside [-3, 3)");
   Tensor deep(DType::I64, {2, 3}), zero(DType::I64, {2, 0}), scalar(DType::I64, {});
   EXPECT_REFUSED(Case("gather_nd", {}).run({&data, &deep}, {&y}), Code::BadExecutable, "last dimension");
   EXPECT_REFUSED(Case("gather_nd", {}).run({&data, &zero}, {&y}), Code::BadExecutable, "last dimension");
   EXPECT_REFUSED(Case("gather_nd", {}).run({&data, &scalar}, {&y}), Code::BadExecutable, "'batch_dims'");
-  EXPECT_REFUSED(Case("gather_nd", {{"batch_dims", int64_t(2)}}).run({&data, &bad}, {&y}), Code::BadExecutable, "'batch_dims'");
-  EXPECT_REFUSED(Case("gather_nd", {{"batch_dims", int64_t(-1)}}).run({&data, &bad}, {&y}), Code::BadExecutable, "'batch_dims'");
+  EXPECT_REFUSED(Case("gather_nd", {{"batch_dims", int64_t(2)}}).run({&data, &bad}, {&y}), Code::BadExecutable,
+                 "'batch_dims'");
+  EXPECT_REFUSED(Case("gather_nd", {{"batch_dims", int64_t(-1)}}).run({&data, &bad}, {&y}), Code::BadExecutable,
+                 "'batch_dims'");
 }
 
 TEST(GatherElements, AlongEveryAxis) {
@@ -96,13 +103,18 @@ TEST(GatherElements, AlongEveryAxis) {
         ASSERT_EQ(y.get(i), data.get((at[0] * 4 + at[1]) * 5 + at[2]));
       }
     }
-  Tensor data = Tensor::count(DType::F32, {3, 4}), wide(DType::I64, {3, 5}), y(DType::F32, {3, 5}), flat(DType::I64, {3});
-  EXPECT_REFUSED(Case("gather_elements", {{"axis", int64_t(0)}}).run({&data, &wide}, {&y}), Code::BadExecutable, "exceed");
-  EXPECT_REFUSED(Case("gather_elements", {{"axis", int64_t(0)}}).run({&data, &flat}, {&y}), Code::BadExecutable, "rank");
+  Tensor data = Tensor::count(DType::F32, {3, 4}), wide(DType::I64, {3, 5}), y(DType::F32, {3, 5}),
+         flat(DType::I64, {3});
+  EXPECT_REFUSED(Case("gather_elements", {{"axis", int64_t(0)}}).run({&data, &wide}, {&y}), Code::BadExecutable,
+                 "exceed");
+  EXPECT_REFUSED(Case("gather_elements", {{"axis", int64_t(0)}}).run({&data, &flat}, {&y}), Code::BadExecutable,
+                 "rank");
   wide.as<int64_t>()[14] = 4;
-  EXPECT_REFUSED(Case("gather_elements", {{"axis", int64_t(1)}}).run({&data, &wide}, {&y}), Code::InvalidArgument, "index 4");
+  EXPECT_REFUSED(Case("gather_elements", {{"axis", int64_t(1)}}).run({&data, &wide}, {&y}), Code::InvalidArgument,
+                 "index 4");
   Tensor scalar(DType::F32, {}), none(DType::I64, {});
-  EXPECT_REFUSED(Case("gather_elements", {{"axis", int64_t(0)}}).run({&scalar, &none}, {&scalar}), Code::BadExecutable, "'axis'");
+  EXPECT_REFUSED(Case("gather_elements", {{"axis", int64_t(0)}}).run({&scalar, &none}, {&scalar}), Code::BadExecutable,
+                 "'axis'");
 }
 
 TEST(Embedding, ShardsAddUpToTheWholeTable) {
@@ -135,7 +147,9 @@ TEST(Embedding, ShardsAddUpToTheWholeTable) {
 
 TEST(Embedding, Refuses) {
   Tensor table = Tensor::count(DType::F32, {10, 3}), ids = Tensor::of(DType::I32, {2}, {9, 10}), y(DType::F32, {2, 3});
-  auto status = [&](int64_t vocab) { return Case("embedding", {{"vocab", vocab}, {"axes", Names{}}}).run({&table, &ids}, {&y}); };
+  auto status = [&](int64_t vocab) {
+    return Case("embedding", {{"vocab", vocab}, {"axes", Names{}}}).run({&table, &ids}, {&y});
+  };
   EXPECT_REFUSED(status(10), Code::InvalidArgument, "index 10 is outside [-10, 10)");
   ids.set(1, -11);
   EXPECT_REFUSED(status(10), Code::InvalidArgument, "index -11");

@@ -8,7 +8,9 @@ using namespace comm::rt::test;
 using exe::DType;
 
 namespace {
-double epsilon(DType type) { return type == DType::BF16 ? 8e-3 : type == DType::F16 ? 1e-3 : type == DType::F32 ? 2e-7 : 1e-15; }
+double epsilon(DType type) {
+  return type == DType::BF16 ? 8e-3 : type == DType::F16 ? 1e-3 : type == DType::F32 ? 2e-7 : 1e-15;
+}
 
 exe::Shape withMatrix(exe::Shape batch, int64_t rows, int64_t columns) {
   batch.push_back(rows);
@@ -50,8 +52,10 @@ std::vector<double> run(const Product &p, Tensor &a, Tensor &b, int64_t pieces, 
 void check(const Product &p, uint32_t seed = 1) {
   bool integer = !isFloat(p.type);
   double low = integer ? -9 : -1, high = integer ? 9 : 1;
-  Tensor a = Tensor::random(p.type, withMatrix(p.batchA, p.transposeA ? p.k : p.m, p.transposeA ? p.m : p.k), seed, low, high);
-  Tensor b = Tensor::random(p.type, withMatrix(p.batchB, p.transposeB ? p.n : p.k, p.transposeB ? p.k : p.n), seed + 1, low, high);
+  Tensor a =
+      Tensor::random(p.type, withMatrix(p.batchA, p.transposeA ? p.k : p.m, p.transposeA ? p.m : p.k), seed, low, high);
+  Tensor b = Tensor::random(p.type, withMatrix(p.batchB, p.transposeB ? p.n : p.k, p.transposeB ? p.k : p.n), seed + 1,
+                            low, high);
   std::vector<double> got = run(p, a, b, 1);
   std::vector<double> left = a.values(), right = b.values();
   size_t at = 0;
@@ -62,15 +66,17 @@ void check(const Product &p, uint32_t seed = 1) {
       for (int64_t c = 0; c < p.n; ++c, ++at) {
         double sum = 0, size = 0;
         for (int64_t q = 0; q < p.k; ++q) {
-          double term = (p.transposeA ? x[q * p.m + r] : x[r * p.k + q]) * (p.transposeB ? w[c * p.k + q] : w[q * p.n + c]);
+          double term =
+              (p.transposeA ? x[q * p.m + r] : x[r * p.k + q]) * (p.transposeB ? w[c * p.k + q] : w[q * p.n + c]);
           sum += term;
           size += std::fabs(term);
         }
         // Rounding of the sum grows with k, of the result with its size.
         double tolerance = integer ? 0 : 1.2e-7 * size * 4 + epsilon(p.type) * (std::fabs(sum) + 1e-3);
         ASSERT_LE(std::fabs(got[at] - sum), tolerance)
-            << exe::dtypeName(p.type) << " " << p.m << "x" << p.n << "x" << p.k << " tA " << p.transposeA << " tB " << p.transposeB
-            << " const " << p.constantB << " micro " << int(p.micro) << " at " << r << "," << c << ": " << got[at] << " for " << sum;
+            << exe::dtypeName(p.type) << " " << p.m << "x" << p.n << "x" << p.k << " tA " << p.transposeA << " tB "
+            << p.transposeB << " const " << p.constantB << " micro " << int(p.micro) << " at " << r << "," << c << ": "
+            << got[at] << " for " << sum;
       }
   }
   EXPECT_EQ(run(p, a, b, 3), got) << "pieces change the result";
@@ -126,8 +132,9 @@ TEST(Matmul, BatchesBroadcast) {
   struct Shapes {
     exe::Shape a, b, y;
   };
-  for (const Shapes &s : {Shapes{{3}, {}, {3}}, Shapes{{}, {3}, {3}}, Shapes{{2, 3}, {3}, {2, 3}}, Shapes{{2, 1}, {1, 3}, {2, 3}},
-                          Shapes{{3}, {2, 3}, {2, 3}}, Shapes{{2, 3}, {2, 3}, {2, 3}}, Shapes{{0}, {1}, {0}}, Shapes{{2, 3}, {1, 1}, {2, 3}}})
+  for (const Shapes &s : {Shapes{{3}, {}, {3}}, Shapes{{}, {3}, {3}}, Shapes{{2, 3}, {3}, {2, 3}},
+                          Shapes{{2, 1}, {1, 3}, {2, 3}}, Shapes{{3}, {2, 3}, {2, 3}}, Shapes{{2, 3}, {2, 3}, {2, 3}},
+                          Shapes{{0}, {1}, {0}}, Shapes{{2, 3}, {1, 1}, {2, 3}}})
     for (DType type : {DType::F32, DType::BF16, DType::I64})
       for (int mode = 0; mode < 8; ++mode)
         for (int64_t m : {1, 6}) {
@@ -163,7 +170,8 @@ TEST(Matmul, FusedSumsGiveTheSameBitsOnEveryIsa) {
 }
 
 TEST(Matmul, PacksAWeightOnceAndSharesIt) {
-  Tensor a = Tensor::random(DType::F32, {5, 40}, 1), b = Tensor::random(DType::F32, {40, 33}, 2), y(DType::F32, {5, 33});
+  Tensor a = Tensor::random(DType::F32, {5, 40}, 1), b = Tensor::random(DType::F32, {40, 33}, 2),
+         y(DType::F32, {5, 33});
   PackCache cache;
   Case matmul("matmul", {});
   matmul.cache = &cache;
@@ -194,9 +202,13 @@ TEST(Matmul, PacksAWeightOnceAndSharesIt) {
 }
 
 TEST(Matmul, Refuses) {
-  Tensor a(DType::F32, {2, 3}), b(DType::F32, {3, 4}), y(DType::F32, {2, 4}), vector(DType::F32, {3}), half(DType::F16, {3, 4});
-  Tensor batch2(DType::F32, {2, 3, 4}), batch3(DType::F32, {3, 2, 3}), y3(DType::F32, {3, 2, 4}), bytes(DType::I8, {2, 3});
-  auto status = [](std::vector<Tensor *> ins, Tensor &out, exe::Attrs attrs = {}) { return Case("matmul", attrs).run(ins, {&out}); };
+  Tensor a(DType::F32, {2, 3}), b(DType::F32, {3, 4}), y(DType::F32, {2, 4}), vector(DType::F32, {3}),
+      half(DType::F16, {3, 4});
+  Tensor batch2(DType::F32, {2, 3, 4}), batch3(DType::F32, {3, 2, 3}), y3(DType::F32, {3, 2, 4}),
+      bytes(DType::I8, {2, 3});
+  auto status = [](std::vector<Tensor *> ins, Tensor &out, exe::Attrs attrs = {}) {
+    return Case("matmul", attrs).run(ins, {&out});
+  };
   EXPECT_OK(status({&a, &b}, y));
   EXPECT_REFUSED(status({&a, &a}, y), Code::BadExecutable, "summed dimension");
   EXPECT_REFUSED(status({&a, &b}, a), Code::BadExecutable, "output has shape");

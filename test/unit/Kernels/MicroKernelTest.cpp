@@ -23,7 +23,8 @@ TEST(MicroKernel, TilesOfEveryHeightAndType) {
     for (int type = 0; type < 3; ++type)
       for (int64_t rows = 1; rows <= std::min<int64_t>(micro->maxRows, 30); ++rows) {
         int64_t w = micro->width, ldb = w + 8, ldc = w + 5;
-        std::vector<float> a = randomFloats(rows * lda, 1), b = randomFloats(k * ldb, 2), c = randomFloats(rows * ldc, 3);
+        std::vector<float> a = randomFloats(rows * lda, 1), b = randomFloats(k * ldb, 2),
+                           c = randomFloats(rows * ldc, 3);
         std::vector<uint16_t> half(b.size());
         exe::DType dtype = type == 1 ? exe::DType::BF16 : exe::DType::F16;
         if (type > 0) {
@@ -55,7 +56,8 @@ TEST(MicroKernel, RowsOverManyPanels) {
   for (const MicroKernel *micro : availableMicroKernels())
     for (int64_t panels = 1; panels <= 11; ++panels) {
       int64_t w = micro->width, stride = k * w;
-      std::vector<float> a = randomFloats(k, 1), b = randomFloats(panels * stride, 2), c(size_t(panels * w), 0.5f), d = c;
+      std::vector<float> a = randomFloats(k, 1), b = randomFloats(panels * stride, 2), c(size_t(panels * w), 0.5f),
+                         d = c;
       micro->row[0](panels, k, a.data(), b.data(), w, stride, c.data(), true);
       for (int64_t p = 0; p < panels; ++p)
         micro->row[0](1, k, a.data(), b.data() + p * stride, w, stride, d.data() + p * w, true);

@@ -106,17 +106,22 @@ TEST(Shard, RefusesHostileAttributes) {
   EXPECT_OK(status("shard_copy", {{"dim", zero}, {"axes", tp}}, x, half));
   EXPECT_REFUSED(status("shard_copy", {{"dim", int64_t(2)}, {"axes", tp}}, x, half), Code::BadExecutable, "'dim' 2");
   EXPECT_REFUSED(status("shard_copy", {{"dim", int64_t(-1)}, {"axes", tp}}, x, half), Code::BadExecutable, "'dim' -1");
-  EXPECT_REFUSED(status("shard_copy", {{"dim", zero}, {"axes", Names{"xx"}}}, x, half), Code::BadExecutable, "no axis 'xx'");
-  EXPECT_REFUSED(status("shard_copy", {{"dim", zero}, {"axes", Names{"tp", "tp"}}}, x, half), Code::BadExecutable, "twice");
-  EXPECT_REFUSED(status("shard_copy", {{"dim", zero}, {"axes", tp}, {"grain", zero}}, x, half), Code::BadExecutable, "'grain'");
-  EXPECT_REFUSED(status("shard_copy", {{"dim", zero}, {"axes", tp}, {"grain", int64_t(4)}}, x, half), Code::BadExecutable,
-                 "multiple of the grain");
+  EXPECT_REFUSED(status("shard_copy", {{"dim", zero}, {"axes", Names{"xx"}}}, x, half), Code::BadExecutable,
+                 "no axis 'xx'");
+  EXPECT_REFUSED(status("shard_copy", {{"dim", zero}, {"axes", Names{"tp", "tp"}}}, x, half), Code::BadExecutable,
+                 "twice");
+  EXPECT_REFUSED(status("shard_copy", {{"dim", zero}, {"axes", tp}, {"grain", zero}}, x, half), Code::BadExecutable,
+                 "'grain'");
+  EXPECT_REFUSED(status("shard_copy", {{"dim", zero}, {"axes", tp}, {"grain", int64_t(4)}}, x, half),
+                 Code::BadExecutable, "multiple of the grain");
   EXPECT_REFUSED(status("shard_copy", {{"dim", zero}, {"axes", tp}}, x, x), Code::BadExecutable, "output has shape");
   EXPECT_REFUSED(status("shard_copy", {{"dim", zero}}, x, half), Code::BadExecutable, "'axes' is missing");
   EXPECT_REFUSED(status("shard_copy", {{"dim", zero}, {"axes", tp}}, x, half, 6), Code::BadExecutable, "rank 6");
-  EXPECT_REFUSED(status("pack_shards", {{"dim", zero}, {"axes", tp}}, x, half), Code::BadExecutable, "output has shape");
+  EXPECT_REFUSED(status("pack_shards", {{"dim", zero}, {"axes", tp}}, x, half), Code::BadExecutable,
+                 "output has shape");
   EXPECT_OK(status("pack_shards", {{"dim", zero}, {"axes", tp}}, x, packed));
-  EXPECT_REFUSED(status("unpack_shards", {{"dim", zero}, {"axes", tp}}, half, x), Code::BadExecutable, "input has shape");
+  EXPECT_REFUSED(status("unpack_shards", {{"dim", zero}, {"axes", tp}}, half, x), Code::BadExecutable,
+                 "input has shape");
   EXPECT_REFUSED(status("rank_mask", {{"axes", tp}}, x, half), Code::BadExecutable, "output has shape");
   EXPECT_REFUSED(Case("shard_copy", {}).run({}, {}), Code::BadExecutable, "inputs");
   EXPECT_REFUSED(Case("unpack_shards", {}).run({}, {}), Code::BadExecutable, "inputs");

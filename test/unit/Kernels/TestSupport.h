@@ -47,34 +47,70 @@ public:
 
   double get(int64_t i) const {
     switch (desc.dtype) {
-    case exe::DType::F32: return as<float>()[i];
-    case exe::DType::F16: return fromF16(as<uint16_t>()[i]);
-    case exe::DType::BF16: return fromBF16(as<uint16_t>()[i]);
-    case exe::DType::F64: return as<double>()[i];
-    case exe::DType::I64: return double(as<int64_t>()[i]);
-    case exe::DType::I32: return as<int32_t>()[i];
-    case exe::DType::I16: return as<int16_t>()[i];
-    case exe::DType::I8: return as<int8_t>()[i];
-    case exe::DType::U64: return double(as<uint64_t>()[i]);
-    case exe::DType::U32: return as<uint32_t>()[i];
-    case exe::DType::U16: return as<uint16_t>()[i];
-    default: return as<uint8_t>()[i];
+    case exe::DType::F32:
+      return as<float>()[i];
+    case exe::DType::F16:
+      return fromF16(as<uint16_t>()[i]);
+    case exe::DType::BF16:
+      return fromBF16(as<uint16_t>()[i]);
+    case exe::DType::F64:
+      return as<double>()[i];
+    case exe::DType::I64:
+      return double(as<int64_t>()[i]);
+    case exe::DType::I32:
+      return as<int32_t>()[i];
+    case exe::DType::I16:
+      return as<int16_t>()[i];
+    case exe::DType::I8:
+      return as<int8_t>()[i];
+    case exe::DType::U64:
+      return double(as<uint64_t>()[i]);
+    case exe::DType::U32:
+      return as<uint32_t>()[i];
+    case exe::DType::U16:
+      return as<uint16_t>()[i];
+    default:
+      return as<uint8_t>()[i];
     }
   }
   void set(int64_t i, double v) {
     switch (desc.dtype) {
-    case exe::DType::F32: as<float>()[i] = float(v); break;
-    case exe::DType::F16: as<uint16_t>()[i] = toF16(float(v)); break;
-    case exe::DType::BF16: as<uint16_t>()[i] = toBF16(float(v)); break;
-    case exe::DType::F64: as<double>()[i] = v; break;
-    case exe::DType::I64: as<int64_t>()[i] = int64_t(v); break;
-    case exe::DType::I32: as<int32_t>()[i] = int32_t(v); break;
-    case exe::DType::I16: as<int16_t>()[i] = int16_t(v); break;
-    case exe::DType::I8: as<int8_t>()[i] = int8_t(v); break;
-    case exe::DType::U64: as<uint64_t>()[i] = uint64_t(v); break;
-    case exe::DType::U32: as<uint32_t>()[i] = uint32_t(v); break;
-    case exe::DType::U16: as<uint16_t>()[i] = uint16_t(v); break;
-    default: as<uint8_t>()[i] = uint8_t(v); break;
+    case exe::DType::F32:
+      as<float>()[i] = float(v);
+      break;
+    case exe::DType::F16:
+      as<uint16_t>()[i] = toF16(float(v));
+      break;
+    case exe::DType::BF16:
+      as<uint16_t>()[i] = toBF16(float(v));
+      break;
+    case exe::DType::F64:
+      as<double>()[i] = v;
+      break;
+    case exe::DType::I64:
+      as<int64_t>()[i] = int64_t(v);
+      break;
+    case exe::DType::I32:
+      as<int32_t>()[i] = int32_t(v);
+      break;
+    case exe::DType::I16:
+      as<int16_t>()[i] = int16_t(v);
+      break;
+    case exe::DType::I8:
+      as<int8_t>()[i] = int8_t(v);
+      break;
+    case exe::DType::U64:
+      as<uint64_t>()[i] = uint64_t(v);
+      break;
+    case exe::DType::U32:
+      as<uint32_t>()[i] = uint32_t(v);
+      break;
+    case exe::DType::U16:
+      as<uint16_t>()[i] = uint16_t(v);
+      break;
+    default:
+      as<uint8_t>()[i] = uint8_t(v);
+      break;
     }
   }
   std::vector<double> values() const {
@@ -102,7 +138,8 @@ struct Case {
     command.label = "node";
     command.attrs = std::move(attrs);
   }
-  Status prepare(const std::vector<Tensor *> &ins, const std::vector<Tensor *> &outs, std::unique_ptr<Kernel> &kernel) const {
+  Status prepare(const std::vector<Tensor *> &ins, const std::vector<Tensor *> &outs,
+                 std::unique_ptr<Kernel> &kernel) const {
     std::vector<TensorDesc> inDescs, outDescs;
     for (Tensor *t : ins)
       inDescs.push_back(t->desc);
@@ -133,26 +170,27 @@ struct Case {
   }
 };
 
-#define EXPECT_OK(EXPRESSION)                                                                                            \
-  do {                                                                                                                   \
-    Status status_ = (EXPRESSION);                                                                                       \
-    EXPECT_TRUE(bool(status_)) << status_.text;                                                                          \
+#define EXPECT_OK(EXPRESSION)                                                                                          \
+  do {                                                                                                                 \
+    Status status_ = (EXPRESSION);                                                                                     \
+    EXPECT_TRUE(bool(status_)) << status_.text;                                                                        \
   } while (false)
 
 /// A refusal with the code and a part of its sentence; the sentence names op and label.
-#define EXPECT_REFUSED(EXPRESSION, CODE, PART)                                                                           \
-  do {                                                                                                                   \
-    Status status_ = (EXPRESSION);                                                                                       \
-    EXPECT_EQ(int(status_.code), int(CODE)) << status_.text;                                                             \
-    EXPECT_NE(status_.text.find(PART), std::string::npos) << status_.text;                                               \
-    EXPECT_NE(status_.text.find("'node'"), std::string::npos) << status_.text;                                           \
+#define EXPECT_REFUSED(EXPRESSION, CODE, PART)                                                                         \
+  do {                                                                                                                 \
+    Status status_ = (EXPRESSION);                                                                                     \
+    EXPECT_EQ(int(status_.code), int(CODE)) << status_.text;                                                           \
+    EXPECT_NE(status_.text.find(PART), std::string::npos) << status_.text;                                             \
+    EXPECT_NE(status_.text.find("'node'"), std::string::npos) << status_.text;                                         \
   } while (false)
 
 inline void expectNear(const std::vector<double> &got, const std::vector<double> &expected, double tolerance,
                        const std::string &what = {}) {
   ASSERT_EQ(got.size(), expected.size());
   for (size_t i = 0; i < got.size(); ++i)
-    ASSERT_LE(std::fabs(got[i] - expected[i]), tolerance) << what << " element " << i << ": " << got[i] << " expected " << expected[i];
+    ASSERT_LE(std::fabs(got[i] - expected[i]), tolerance)
+        << what << " element " << i << ": " << got[i] << " expected " << expected[i];
 }
 
 using Ints = std::vector<int64_t>;

@@ -31,7 +31,9 @@ void expectRefused(const std::vector<uint8_t> &bytes, const std::string &part) {
   EXPECT_EQ(code, nullptr);
 }
 
-template <typename T> T &field(std::vector<uint8_t> &bytes, size_t offset) { return *reinterpret_cast<T *>(bytes.data() + offset); }
+template <typename T> T &field(std::vector<uint8_t> &bytes, size_t offset) {
+  return *reinterpret_cast<T *>(bytes.data() + offset);
+}
 
 /// Offset of the header of the first section of this type, whose flags hold `flags`.
 size_t sectionHeader(std::vector<uint8_t> &bytes, uint32_t type, uint64_t flags = 0, int skip = 0) {
@@ -116,7 +118,8 @@ TEST(NativeObject, RefusesAlteredFields) {
     return field<Elf64_Shdr>(b, sectionHeader(b, type, flags));
   };
   altered([&](Bytes &b) { section(b, SHT_PROGBITS, SHF_EXECINSTR).sh_size = ~uint64_t(0); }, "outside the object");
-  altered([&](Bytes &b) { section(b, SHT_PROGBITS, SHF_EXECINSTR).sh_offset = ~uint64_t(0) - 8; }, "outside the object");
+  altered([&](Bytes &b) { section(b, SHT_PROGBITS, SHF_EXECINSTR).sh_offset = ~uint64_t(0) - 8; },
+          "outside the object");
   altered([&](Bytes &b) { section(b, SHT_PROGBITS, SHF_EXECINSTR).sh_flags |= SHF_WRITE; }, "writable");
   altered([&](Bytes &b) { section(b, SHT_PROGBITS, SHF_EXECINSTR).sh_flags |= SHF_TLS; }, "thread-local");
   altered([&](Bytes &b) { section(b, SHT_PROGBITS, SHF_EXECINSTR).sh_addralign = 3; }, "aligned to 3");
@@ -130,8 +133,11 @@ TEST(NativeObject, RefusesAlteredFields) {
   altered([&](Bytes &b) { section(b, SHT_RELA).sh_type = SHT_REL; }, "unexpected form");
   auto relocation = [&](Bytes &b) -> Elf64_Rela & { return field<Elf64_Rela>(b, section(b, SHT_RELA).sh_offset); };
   altered([&](Bytes &b) { relocation(b).r_offset = ~uint64_t(0) - 1; }, "outside its section");
-  altered([&](Bytes &b) { relocation(b).r_offset = field<Elf64_Shdr>(b, sectionHeader(b, SHT_PROGBITS, SHF_EXECINSTR)).sh_size - 3; },
-          "outside its section");
+  altered(
+      [&](Bytes &b) {
+        relocation(b).r_offset = field<Elf64_Shdr>(b, sectionHeader(b, SHT_PROGBITS, SHF_EXECINSTR)).sh_size - 3;
+      },
+      "outside its section");
   altered([&](Bytes &b) { relocation(b).r_info = ELF64_R_INFO(0xffffff, R_X86_64_PC32); }, "names no symbol");
   altered([&](Bytes &b) { relocation(b).r_info = ELF64_R_INFO(0, R_X86_64_PC32); }, "names no symbol");
   altered([&](Bytes &b) { relocation(b).r_info = ELF64_R_INFO(1, R_X86_64_PC32); }, "not in memory"); // the file symbol
@@ -151,14 +157,16 @@ TEST(NativeObject, RefusesAlteredFields) {
   altered([&](Bytes &b) { symbol(b, STT_FUNC).st_shndx = SHN_COMMON; }, "in no section");
   altered([&](Bytes &b) { symbol(b, STT_FUNC).st_shndx = 500; }, "in no section");
   altered([&](Bytes &b) { symbol(b, STT_FUNC).st_value = ~uint64_t(0); }, "outside its section");
-  altered([&](Bytes &b) { symbol(b, STT_FUNC).st_info = ELF64_ST_INFO(STB_GLOBAL, STT_GNU_IFUNC); }, "indirect function");
+  altered([&](Bytes &b) { symbol(b, STT_FUNC).st_info = ELF64_ST_INFO(STB_GLOBAL, STT_GNU_IFUNC); },
+          "indirect function");
   altered([&](Bytes &b) { symbol(b, STT_FUNC).st_info = ELF64_ST_INFO(STB_GLOBAL, STT_TLS); }, "thread-local");
 }
 
 TEST(NativeObject, EveryTruncationIsAnAnswer) {
   const std::vector<uint8_t> good = read("kernels");
   for (size_t size = 0; size < good.size(); ++size) {
-    std::vector<uint8_t> bytes(good.begin(), good.begin() + long(size)); // its own block: a sanitizer sees every byte beyond
+    std::vector<uint8_t> bytes(good.begin(),
+                               good.begin() + long(size)); // its own block: a sanitizer sees every byte beyond
     bytes.shrink_to_fit();
     std::unique_ptr<NativeCode> code;
     if (Status s = load(bytes, code); s) {
@@ -223,7 +231,8 @@ TEST(Cpu, AgreesWithTheCompilersDetection) {
   const CpuFeatures &cpu = cpuFeatures();
   EXPECT_TRUE(cpu.x86_64);
   EXPECT_EQ(cpu.v3, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"));
-  EXPECT_EQ(cpu.v4, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd"));
+  EXPECT_EQ(cpu.v4, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                        __builtin_cpu_supports("avx512cd"));
   EXPECT_FALSE(supportsIsa(cpu, "no-such-isa"));
 }
