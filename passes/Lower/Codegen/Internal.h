@@ -1,0 +1,34 @@
+//===- Internal.h - stages of the code generator ----------------*- C++ -*-===//
+#ifndef PASSES_LOWER_CODEGEN_INTERNAL_H
+#define PASSES_LOWER_CODEGEN_INTERNAL_H
+#include "Codegen.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "llvm/ADT/DenseMap.h"
+
+namespace mlir::comm::codegen {
+
+/// A copy of a body in a function of its own (tensors in, tensors out), with norms, softmax and activations rewritten to arith, math and linalg.
+/// 16-bit float arithmetic is done in f32 by the loops, so no conversions are added here.
+func::FuncOp decomposedCopy(Block &body, StringRef name, OpBuilder &builder);
+
+/// Which dimensions of the iteration space each value has, and the loops over them.
+struct LoopPlan {
+  SmallVector<int64_t> sizes;            ///< dimensions of the space after merging
+  SmallVector<unsigned> outer, inner;    ///< dimension numbers, outermost first; inner ones are reduced or vectorised
+  DenseMap<Value, uint64_t> masks;       ///< bit d: the value has dimension d; block arguments are absent (they take the user's)
+  DenseMap<std::pair<Operation *, unsigned>, uint64_t> argumentMasks; ///< operand (op, index) that is a block argument
+  bool isRotary = false;
+};
+/// Fails with a reason when the body is not one loop nest.
+FailureOr<LoopPlan> planLoops(func::FuncOp function, std::string &why);
+
+/// Writes `void symbol(void *const *buffers, int64_t begin, int64_t end)` into `module` (scf, arith, math, llvm).
+LogicalResult emitLoops(ModuleOp module, func::FuncOp source, const LoopPlan &plan, StringRef symbol);
+
+/// Lowers a module of emitted kernels to one object. Destroys nothing of `module` (works on a clone).
+FailureOr<std::vector<uint8_t>> compileObject(ModuleOp module, StringRef isa);
+
+} // namespace mlir::comm::codegen
+#endif

@@ -1,0 +1,211 @@
+//===- Object.cpp - loops to one relocatable object -----------------------===//
+// Math on scalars becomes polynomials, innermost loops carry an explicit vector width, LLVM optimises at O3 without any library, and the object must not import.
+// The width and interleave are the same for every ISA level, so that sums have one order everywhere.
+//===----------------------------------------------------------------------===//
+#include "Internal.h"
+#include "mlir/Conversion/Passes.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Math/Transforms/Passes.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "mlir/Transforms/Passes.h"
+#include "llvm/Analysis/TargetLibraryInfo.h"
+#include "llvm/IR/LLVMContext.h"
+#include "llvm/IR/LegacyPassManager.h"
+#include "llvm/IR/Module.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Object/ObjectFile.h"
+#include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/TargetSelect.h"
+#include "llvm/Target/TargetMachine.h"
+#include "llvm/TargetParser/Triple.h"
+
+using namespace mlir;
+using namespace mlir::comm;
+
+namespace {
+constexpr int64_t kVectorWidth = 16;
+const char *kLoopAnnotation = "llvm.loop_annotation";
+
+/// reassociation, no sign of zero, reciprocals, contraction; NaN and infinity keep their meaning.
+void setFastMath(ModuleOp module) {
+  auto flags = arith::FastMathFlags::reassoc | arith::FastMathFlags::nsz | arith::FastMathFlags::arcp | arith::FastMathFlags::contract;
+  auto attr = arith::FastMathFlagsAttr::get(module.getContext(), flags);
+  module.walk([&](arith::ArithFastMathInterface op) {
+    if (!isa<arith::ExtFOp, arith::TruncFOp>(op.getOperation()))
+      op->setAttr(op.getFastMathAttrName(), attr);
+  });
+}
+
+int64_t constantTrip(scf::ForOp loop) {
+  auto bound = [](Value value) -> std::optional<int64_t> {
+    APInt x;
+    return matchPattern(value, m_ConstantInt(&x)) ? std::optional<int64_t>(x.getSExtValue()) : std::nullopt;
+  };
+  auto low = bound(loop.getLowerBound()), high = bound(loop.getUpperBound());
+  return low && high ? *high - *low : -1;
+}
+
+void annotateLoops(ModuleOp module) {
+  MLIRContext *context = module.getContext();
+  auto flag = [&](bool on) { return BoolAttr::get(context, on); };
+  auto number = [&](int64_t x) { return IntegerAttr::get(IntegerType::get(context, 32), x); };
+  module.walk([&](scf::ForOp loop) {
+    if (loop.getBody()->walk([](scf::ForOp) { return WalkResult::interrupt(); }).wasInterrupted())
+      return;
+    int64_t trip = constantTrip(loop), width = kVectorWidth, interleave = 2;
+    while (trip >= 0 && width > std::max<int64_t>(trip, 1))
+      width /= 2;
+    if (trip >= 0 && (trip % (width * 2) != 0 || trip / (width * 2) < 2))
+      interleave = 1;
+    auto vectorize = LLVM::LoopVectorizeAttr::get(context, flag(false), {}, {}, number(width), {}, {}, {});
+    auto annotation = LLVM::LoopAnnotationAttr::get(context, {}, vectorize, LLVM::LoopInterleaveAttr::get(context, number(interleave)),
+                                                    LLVM::LoopUnrollAttr::get(context, flag(true), {}, {}, {}, {}, {}, {}), {}, {}, {}, {}, {}, {},
+                                                    /*mustProgress=*/flag(true), {}, {}, {}, {});
+    loop->setAttr(kLoopAnnotation, annotation);
+  });
+}
+
+/// log10 and an exact-enough fmod have no upstream expansion.
+struct ExpandLog10 : OpRewritePattern<math::Log10Op> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(math::Log10Op op, PatternRewriter &rewriter) const override {
+    Value log = math::LogOp::create(rewriter, op.getLoc(), op.getOperand());
+    Value scale = arith::ConstantOp::create(rewriter, op.getLoc(), rewriter.getFloatAttr(op.getType(), 0.43429448190325182765));
+    rewriter.replaceOpWithNewOp<arith::MulFOp>(op, log, scale);
+    return success();
+  }
+};
+
+LogicalResult lowerMath(ModuleOp module) {
+  RewritePatternSet patterns(module.getContext());
+  patterns.add<ExpandLog10>(module.getContext());
+  auto notRsqrt = [](StringRef name) { return name != math::RsqrtOp::getOperationName(); };
+  math::populateExpansionPatterns(patterns, {"sinh", "cosh", "tan", "asinh", "acosh", "atanh", "exp2f", "powf", "fpowi", "roundf"});
+  populateMathF32ExpansionPatterns(patterns, notRsqrt);
+  populateMathPolynomialApproximationPatterns(patterns, notRsqrt);
+  return applyPatternsGreedily(module, std::move(patterns));
+}
+
+LogicalResult lowerToLLVMDialect(ModuleOp module) {
+  if (failed(lowerMath(module)))
+    return failure();
+  setFastMath(module);
+  annotateLoops(module);
+  PassManager pm(module.getContext());
+  pm.addPass(createCanonicalizerPass());
+  pm.addPass(createCSEPass());
+  pm.addPass(createSCFToControlFlowPass());
+  pm.addPass(createConvertMathToLLVMPass());
+  pm.addPass(createArithToLLVMConversionPass());
+  pm.addPass(createConvertControlFlowToLLVMPass());
+  pm.addPass(createCanonicalizerPass());
+  pm.addPass(createCSEPass());
+  pm.addPass(createReconcileUnrealizedCastsPass());
+  if (failed(pm.run(module)))
+    return failure();
+  // The annotation travels as a discardable attribute that translation ignores: make it the branch's own.
+  auto adopt = [&](auto branch) {
+    if (auto annotation = branch->template getAttrOfType<LLVM::LoopAnnotationAttr>(kLoopAnnotation)) {
+      branch.setLoopAnnotationAttr(annotation);
+      branch->removeAttr(kLoopAnnotation);
+    }
+  };
+  module.walk([&](LLVM::BrOp branch) { adopt(branch); });
+  module.walk([&](LLVM::CondBrOp branch) { adopt(branch); });
+  return success();
+}
+
+std::unique_ptr<llvm::TargetMachine> createTarget(StringRef isa) {
+  static const bool once = [] {
+    llvm::InitializeNativeTarget();
+    llvm::InitializeNativeTargetAsmPrinter();
+    return true;
+  }();
+  (void)once;
+  std::string error;
+  llvm::Triple triple("x86_64-unknown-linux-gnu");
+  const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
+  if (!target)
+    return nullptr;
+  return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(triple, isa, "", llvm::TargetOptions(), llvm::Reloc::PIC_, llvm::CodeModel::Small,
+                                                                          llvm::CodeGenOptLevel::Aggressive));
+}
+
+void optimise(llvm::Module &module, llvm::TargetMachine &target, StringRef isa) {
+  module.setDataLayout(target.createDataLayout());
+  module.setTargetTriple(target.getTargetTriple());
+  for (llvm::Function &function : module) {
+    function.addFnAttr("target-cpu", isa);
+    function.addFnAttr("prefer-vector-width", isa == "x86-64-v4" ? "512" : "256");
+    function.addFnAttr("no-builtins");
+    function.addFnAttr(llvm::Attribute::NoUnwind);
+  }
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::CGSCCAnalysisManager components;
+  llvm::ModuleAnalysisManager modules;
+  llvm::TargetLibraryInfoImpl library(target.getTargetTriple());
+  library.disableAllFunctions();
+  functions.registerPass([&] { return llvm::TargetLibraryAnalysis(library); });
+  llvm::PassBuilder builder(&target);
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(components);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, components, modules);
+  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3).run(module, modules);
+}
+
+/// Name of an undefined symbol of the object; empty when there is none.
+std::string findImport(ArrayRef<uint8_t> bytes) {
+  llvm::MemoryBufferRef buffer(StringRef(reinterpret_cast<const char *>(bytes.data()), bytes.size()), "kernels");
+  auto object = llvm::object::ObjectFile::createObjectFile(buffer);
+  if (!object) {
+    llvm::consumeError(object.takeError());
+    return "(unreadable object)";
+  }
+  for (const llvm::object::SymbolRef &symbol : (*object)->symbols()) {
+    auto flags = symbol.getFlags();
+    auto name = symbol.getName();
+    bool undefined = flags && (*flags & llvm::object::SymbolRef::SF_Undefined);
+    if (!flags)
+      llvm::consumeError(flags.takeError());
+    if (!name)
+      llvm::consumeError(name.takeError());
+    else if (undefined && !name->empty())
+      return name->str();
+  }
+  return "";
+}
+} // namespace
+
+FailureOr<std::vector<uint8_t>> codegen::compileObject(ModuleOp source, StringRef isa) {
+  OwningOpRef<ModuleOp> module(cast<ModuleOp>(source->clone()));
+  if (failed(lowerToLLVMDialect(*module)))
+    return source.emitError("fused kernels could not be lowered to LLVM");
+  auto target = createTarget(isa);
+  if (!target)
+    return source.emitError("this LLVM has no x86-64 target");
+  llvm::LLVMContext context;
+  context.setDiagnosticHandlerCallBack([](const llvm::DiagnosticInfo *, void *) {}); // "loop not vectorised" is not news to users
+  auto translated = translateModuleToLLVMIR(*module, context, "comm_kernels");
+  if (!translated)
+    return source.emitError("fused kernels could not be translated to LLVM IR");
+  optimise(*translated, *target, isa);
+  llvm::SmallVector<char, 0> bytes;
+  llvm::raw_svector_ostream stream(bytes);
+  llvm::legacy::PassManager emit;
+  if (target->addPassesToEmitFile(emit, stream, nullptr, llvm::CodeGenFileType::ObjectFile))
+    return source.emitError("this LLVM cannot write objects");
+  emit.run(*translated);
+  std::vector<uint8_t> object(bytes.begin(), bytes.end());
+  std::string import = findImport(object);
+  if (!import.empty())
+    return source.emitError("fused kernels would import '") << import << "', which executables may not";
+  return object;
+}
