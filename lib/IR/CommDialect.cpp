@@ -106,8 +106,8 @@ static LogicalResult verifyLayoutOn(Operation *op, Type type, Attribute attr) {
   auto layout = dyn_cast<LayoutAttr>(attr);
   if (!layout)
     return op->emitError("'comm.layout' must be a #comm.layout, got ") << attr;
-  auto tensor = dyn_cast<RankedTensorType>(type);
-  if (!tensor || tensor.getRank() != layout.getRank())
+  auto tensor = dyn_cast<ShapedType>(type);
+  if (!tensor || !tensor.hasRank() || tensor.getRank() != layout.getRank())
     return op->emitError("'comm.layout' describes ") << layout.getRank() << " dimensions, but the value is " << type;
   return success();
 }

@@ -11,7 +11,7 @@ import pytest
 
 TREE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 OPT = os.path.join(os.environ.get("COMM_BUILD_DIR", os.path.join(TREE, "build")), "bin", "comm-opt")
-MODULE_LEVEL = {"comm.grid"}
+MODULE_LEVEL = {"comm.grid", "comm.kernel", "comm.call_kernel", "comm.launch"}
 # Terminators stand in the example of the op that holds them.
 TERMINATORS = {"comm.yield"}
 

@@ -25,12 +25,20 @@ int64_t operandAndResultBytes(Operation *op);   ///< tensors only; weights count
 int64_t getTensorBytes(Type type);
 /// Bytes of one stored element; i1 takes one.
 int64_t getElementBytes(Type elementType);
+/// True for what a command may read and write: a statically shaped, contiguous, row-major memref.
+bool isBufferType(Type type);
 
 // Attribute names of the dialect.
 inline constexpr llvm::StringLiteral kLayoutAttr = "comm.layout";
 inline constexpr llvm::StringLiteral kEntryAttr = "comm.entry";
 inline constexpr llvm::StringLiteral kNameAttr = "comm.name";
 inline constexpr llvm::StringLiteral kStateAttr = "comm.state";
+inline constexpr llvm::StringLiteral kWholeAttr = "comm.whole";         ///< on split arguments and results: type of the whole tensor
+inline constexpr llvm::StringLiteral kReferenceAttr = "comm.reference"; ///< on a function: the entry of which it is the unsplit model
+// Form `command` only.
+inline constexpr llvm::StringLiteral kOutputAttr = "comm.output";          ///< unit, on an argument: a graph output, written by the function
+inline constexpr llvm::StringLiteral kArenaBytesAttr = "comm.arena_bytes"; ///< on a function
+inline constexpr llvm::StringLiteral kCommBytesAttr = "comm.comm_bytes";   ///< on a function: part of the arena that peers may read
 } // namespace mlir::comm
 
 #include "comm/IR/CommDialect.h.inc"
