@@ -85,7 +85,7 @@ LogicalResult lowerMath(ModuleOp module) {
   RewritePatternSet patterns(module.getContext());
   patterns.add<ExpandLog10>(module.getContext());
   auto notRsqrt = [](StringRef name) { return name != math::RsqrtOp::getOperationName(); };
-  math::populateExpansionPatterns(patterns, {"sinh", "cosh", "tan", "asinh", "acosh", "atanh", "exp2f", "powf", "fpowi", "roundf"});
+  math::populateExpansionPatterns(patterns, {"sinh", "cosh", "tan", "asinh", "acosh", "atanh", "exp2", "powf", "fpowi", "round"});
   populateMathF32ExpansionPatterns(patterns, notRsqrt);
   populateMathPolynomialApproximationPatterns(patterns, notRsqrt);
   return applyPatternsGreedily(module, std::move(patterns));
