@@ -22,12 +22,10 @@ RULES = {
     "Import": (["IR"], MLIR),
     "Export": (["IR", "Executable"], MLIR),
     "lib": (COMPILER + ["Executable", "Import", "Export"], MLIR),  # any other folder of lib/
-    "passes/*": (COMPILER, MLIR),  # one phase: no other phase
-    "passes": (COMPILER + ["passes/*"], MLIR),  # Pipeline.cpp and what stands beside it
+    "passes/*": (COMPILER + ["Executable", "lib"], MLIR),  # one phase: no other phase
+    "passes": (COMPILER + ["Executable", "lib", "passes/*"], MLIR),  # Pipeline.cpp and what stands beside it
     "comm-c": ([], PLAIN),
-    "runtime/Transport": (["Executable", "comm-c"], PLAIN),
-    "runtime/Kernels": (["Executable", "runtime/Transport"], PLAIN),
-    "runtime": (["runtime/Kernels", "runtime/Transport", "Executable", "Cost", "comm-c"], PLAIN),
+    "runtime": (["Executable", "Cost", "comm-c"], PLAIN),
     "tools/commrun": (["comm-c"], PLAIN),
     "tools": (COMPILER + ["Executable", "Import", "Export", "lib", "passes", "passes/*", "comm-c"], MLIR),
     "python": (["comm-c"], PLAIN),
@@ -46,7 +44,7 @@ def layer_of(path):
         return (name if name in RULES else "lib"), name
     if parts[0] == "passes":
         return ("passes/*", "/".join(parts[:2])) if len(parts) > 2 else ("passes", "passes")
-    for name in ("runtime/Transport", "runtime/Kernels", "runtime", "tools/commrun", "tools", "python"):
+    for name in ("runtime", "tools/commrun", "tools", "python"):
         if path.startswith(name + "/"):
             return name, name
     return None
