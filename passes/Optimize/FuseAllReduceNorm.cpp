@@ -1,0 +1,161 @@
+//===- FuseAllReduceNorm.cpp - fold reduce, residual add and norm ---------===//
+// Matches   norm(add(add(all_reduce(x), broadcast(bias)), residual), weight)      bias optional, adds either way round
+// Rewrites  all_reduce_norm(x, residual, weight) -> normed, sum
+// Skips     shared reduces, adds without a norm, sums that are not f16, bf16, f32 or f64, operands defined too late
+//===----------------------------------------------------------------------===//
+#include "comm/Analysis/Explain.h"
+#include "comm/IR/CommOps.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/IR/PatternMatch.h"
+#include "passes/Optimize/Passes.h"
+
+namespace mlir::comm {
+#define GEN_PASS_DEF_FUSEALLREDUCENORMPASS
+#include "passes/Optimize/Passes.h.inc"
+
+namespace {
+/// The vector behind a broadcast over all leading dimensions; null otherwise.
+Value getRowVector(Value value) {
+  auto broadcast = value.getDefiningOp<linalg::BroadcastOp>();
+  if (!broadcast)
+    return nullptr;
+  Value vector = broadcast.getInput();
+  auto type = cast<RankedTensorType>(vector.getType());
+  int64_t rank = cast<RankedTensorType>(value.getType()).getRank();
+  bool leading = type.getRank() == 1 && llvm::equal(broadcast.getDimensions(), llvm::seq<int64_t>(0, rank - 1));
+  return leading ? vector : nullptr;
+}
+
+/// The other operand of the add that uses `value`; null when both are `value`.
+Value otherOperand(arith::AddFOp add, Value value) {
+  if (add.getLhs() == value)
+    return add.getRhs() == value ? nullptr : add.getRhs();
+  return add.getLhs();
+}
+
+struct Chain {
+  AllReduceOp reduce;
+  Value bias;         ///< vector or null
+  arith::AddFOp add;  ///< the residual add: its result is the sum
+  Value residual;
+  Operation *norm = nullptr;
+};
+
+/// Follows the single user chain; returns the reason why it is not the pattern, empty when it is.
+std::string match(AllReduceOp reduce, Chain &chain) {
+  chain.reduce = reduce;
+  if (reduce.getKind() != ReduceKind::Sum)
+    return "the reduction is not a sum";
+  if (!reduce.getResult().hasOneUse())
+    return "the reduced value has " + std::to_string(std::distance(reduce->use_begin(), reduce->use_end())) + " users";
+  Value value = reduce.getResult();
+  auto add = dyn_cast<arith::AddFOp>(*value.user_begin());
+  if (!add)
+    return "its user is " + (*value.user_begin())->getName().getStringRef().str() + ", not an add";
+  Value other = otherOperand(add, value);
+  if (!other)
+    return "it is added to itself";
+  if (Value vector = getRowVector(other); vector && add.getResult().hasOneUse()) {
+    // A bias: the residual add comes next.
+    if (auto next = dyn_cast<arith::AddFOp>(*add.getResult().user_begin()); next && otherOperand(next, add.getResult())) {
+      chain.bias = vector;
+      value = add.getResult();
+      add = next;
+      other = otherOperand(add, value);
+    }
+  }
+  chain.add = add;
+  chain.residual = other;
+  for (Operation *user : add.getResult().getUsers()) {
+    auto rms = dyn_cast<RMSNormOp>(user);
+    auto layer = dyn_cast<LayerNormOp>(user);
+    if ((rms && rms.getInput() == add.getResult()) || (layer && layer.getInput() == add.getResult())) {
+      chain.norm = user;
+      break;
+    }
+  }
+  if (!chain.norm)
+    return "no norm reads the residual sum";
+  if (chain.norm->getBlock() != add->getBlock())
+    return "the norm is in another block";
+  for (Value operand : chain.norm->getOperands())
+    if (Operation *def = operand.getDefiningOp(); def && operand != add.getResult() && def->getBlock() == add->getBlock() && !def->isBeforeInBlock(add)) {
+      // Weights have no operands of their own and may move up.
+      if (!isa<WeightOp, arith::ConstantOp>(def))
+        return "an operand of the norm is computed after the add";
+    }
+  return "";
+}
+
+void rewrite(Chain &chain, IRRewriter &rewriter) {
+  for (Value operand : chain.norm->getOperands())
+    if (Operation *def = operand.getDefiningOp(); def && operand != chain.add.getResult() && !def->isBeforeInBlock(chain.add))
+      rewriter.moveOpBefore(def, chain.add);
+  rewriter.setInsertionPoint(chain.add);
+  auto rms = dyn_cast<RMSNormOp>(chain.norm);
+  auto layer = dyn_cast<LayerNormOp>(chain.norm);
+  Value weight = rms ? rms.getWeight() : layer.getWeight();
+  FloatAttr epsilon = rms ? rms.getEpsilonAttr() : layer.getEpsilonAttr();
+  Type type = chain.add.getType();
+  auto fused = AllReduceNormOp::create(rewriter, chain.norm->getLoc(), type, type, chain.reduce.getInput(), chain.residual, weight, chain.bias,
+                                       layer ? layer.getBias() : Value(), epsilon, layer ? rewriter.getUnitAttr() : UnitAttr(), chain.reduce.getGridAttr(),
+                                       chain.reduce.getAxesAttr());
+  Operation *biasAdd = chain.bias ? *chain.reduce.getResult().user_begin() : nullptr;
+  rewriter.replaceOp(chain.norm, fused.getNormed());
+  rewriter.replaceOp(chain.add, fused.getSum());
+  if (biasAdd)
+    rewriter.eraseOp(biasAdd);
+  rewriter.eraseOp(chain.reduce);
+}
+
+/// reshape(all_reduce(x)) -> all_reduce(reshape(x)): the same elements, and the chain matches.
+bool moveReshape(AllReduceOp reduce, IRRewriter &rewriter) {
+  if (!reduce.getResult().hasOneUse())
+    return false;
+  Operation *user = *reduce.getResult().user_begin();
+  if (!isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp>(user))
+    return false;
+  rewriter.setInsertionPoint(reduce);
+  IRMapping map;
+  map.map(reduce.getResult(), reduce.getInput());
+  Operation *reshape = rewriter.clone(*user, map);
+  auto moved = AllReduceOp::create(rewriter, reduce.getLoc(), reshape->getResult(0).getType(), reduce.getKindAttr(), reshape->getResult(0), reduce.getGridAttr(),
+                                   reduce.getAxesAttr());
+  rewriter.replaceOp(user, moved.getResult());
+  rewriter.eraseOp(reduce);
+  return true;
+}
+
+struct FuseAllReduceNorm : impl::FuseAllReduceNormPassBase<FuseAllReduceNorm> {
+  using FuseAllReduceNormPassBase::FuseAllReduceNormPassBase;
+
+  void runOnOperation() override {
+    IRRewriter rewriter(&getContext());
+    bool moved = true;
+    while (moved) {
+      moved = false;
+      for (AllReduceOp reduce : llvm::to_vector(getOperation().getOps<AllReduceOp>()))
+        if (moveReshape(reduce, rewriter)) {
+          ++numMoved;
+          moved = true;
+        }
+    }
+    for (AllReduceOp reduce : llvm::to_vector(getOperation().getOps<AllReduceOp>())) {
+      Chain chain;
+      std::string reason = match(reduce, chain);
+      if (reason.empty()) {
+        explain(reduce, "fusion", Twine("all_reduce, residual add and ") + (isa<RMSNormOp>(chain.norm) ? "rms_norm" : "layer_norm") + " are one op");
+        rewrite(chain, rewriter);
+        ++numFused;
+        continue;
+      }
+      ++numNearMisses;
+      explain(reduce, "fusion", "all_reduce is not fused with a norm: " + reason);
+    }
+  }
+};
+} // namespace
+} // namespace mlir::comm
