@@ -1,0 +1,1 @@
+"""Exporters that write ONNX from published weights without a framework."""
