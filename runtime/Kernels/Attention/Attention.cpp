@@ -17,7 +17,7 @@ using namespace comm;
 using namespace comm::rt;
 
 namespace {
-constexpr int64_t queryTile = 56, keyTile = 256, decodeRows = 3, padding = 16;
+constexpr int64_t queryTile = 56, keyTile = 256, decodeRows = 8, padding = 16;
 constexpr float lowest = -std::numeric_limits<float>::infinity();
 
 int64_t roundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -189,8 +189,11 @@ void AttentionKernel::queryTileRun(const Group &g, Tile &t) const {
 
 void AttentionKernel::scoresOf(const Group &g, const Tile &t, int64_t key, int64_t columns) const {
   if (g.decode) {
-    for (int64_t r = 0; r < t.rows; ++r)
-      micro->dots(columns, s.depth, t.q + r * t.ldq, g.keys.data + key * s.depth, s.depth, t.scores + r * t.lds);
+    constexpr int64_t together = 64; // keys that stay in the first cache level for all rows
+    for (int64_t c = 0; c < columns; c += together)
+      for (int64_t r = 0; r < t.rows; ++r)
+        micro->dots(std::min(together, columns - c), s.depth, t.q + r * t.ldq, g.keys.data + (key + c) * s.depth, s.depth,
+                    t.scores + r * t.lds + c);
     return;
   }
   int64_t w = micro->width, step = std::min(micro->maxRows, t.rows);

@@ -15,6 +15,7 @@ using namespace comm::rt;
 
 namespace {
 constexpr int64_t blockRows = 168;      // of A; a multiple of 14, 6 and 4
+constexpr int64_t directDepth = 64;     // of k where B is read in place, row by row
 constexpr int64_t blockDepth = 512;     // of k: 168 x 512 f32 lie in a second-level cache of 512 KiB
 constexpr int64_t rowPadding = 16;      // f32: one cache line
 constexpr int64_t directRows = 4;       // up to here packing B costs more than it saves
@@ -87,7 +88,8 @@ bool MatmulKernel::oneRow(const char *a, const char *b, char *y, int64_t begin, 
 bool MatmulKernel::rowBlock(const char *a, const char *b, int64_t ldb, char *y, int64_t begin, int64_t end, int64_t row,
                             int64_t rows) {
   int64_t w = micro->width, columns = std::min(end * w, s.n) - begin * w;
-  int64_t depth = std::min(s.k, blockDepth), lda = depth + rowPadding;
+  bool isPacked = ldb == w;
+  int64_t depth = std::min(s.k, isPacked ? blockDepth : directDepth), lda = depth + rowPadding;
   float *left = static_cast<float *>(scratch(ScratchSlot::PackA, rows * lda * 4));
   // Columns that y cannot take directly (a partial panel, a 16-bit y) are summed in f32 beside it.
   int64_t direct = dtype == exe::DType::F32 ? columns / w : 0, besideLd = (end - begin - direct) * w;
@@ -95,13 +97,15 @@ bool MatmulKernel::rowBlock(const char *a, const char *b, int64_t ldb, char *y, 
   if (!left || (besideLd && !beside))
     return false;
   int64_t rowStride = s.transposeA ? 1 : s.k, columnStride = s.transposeA ? s.m : 1;
-  bool isPacked = ldb == w;
   int64_t nextPanel = isPacked ? panelBytes() : w * width;
   int64_t tiles = (rows + micro->maxRows - 1) / micro->maxRows;
-  for (int64_t k0 = 0; k0 < s.k; k0 += blockDepth) {
-    int64_t some = std::min(blockDepth, s.k - k0);
+  for (int64_t k0 = 0; k0 < s.k; k0 += depth) {
+    int64_t some = std::min(depth, s.k - k0);
     packRows(dtype, a + (row * rowStride + k0 * columnStride) * width, rowStride, columnStride, rows, some, left, lda);
-    for (int64_t p = 0; p < end - begin; ++p) {
+    if (rows == 1 && direct > 0)
+      micro->row[int(type)](direct, some, left, b + k0 * ldb * width, ldb, nextPanel / width,
+                            reinterpret_cast<float *>(y) + row * s.n + begin * w, k0 > 0);
+    for (int64_t p = rows == 1 ? direct : 0; p < end - begin; ++p) {
       const char *panel = b + p * nextPanel + k0 * ldb * width;
       float *c = p < direct ? reinterpret_cast<float *>(y) + row * s.n + (begin + p) * w : beside + (p - direct) * w;
       int64_t ldc = p < direct ? s.n : besideLd;

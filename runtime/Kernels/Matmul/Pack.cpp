@@ -28,29 +28,50 @@ AlignedMemory::AlignedMemory(int64_t bytes) : size(bytes) {
 
 AlignedMemory::~AlignedMemory() { std::free(memory); }
 
-template <typename T> static void packTyped(const RightMatrix &m, int64_t width, int64_t begin, int64_t end, T *out) {
+/// Row-major B: rows are read in pieces of several panels, because short pieces a large stride apart defeat the prefetcher.
+template <typename T> static void packPlain(const RightMatrix &m, int64_t width, int64_t begin, int64_t end, T *out) {
+  constexpr int64_t together = 4;
+  const T *b = reinterpret_cast<const T *>(m.data);
+  for (int64_t p = begin; p < end; p += together) {
+    int64_t last = std::min(end, p + together);
+    for (int64_t j = 0; j < m.k; ++j)
+      for (int64_t q = p; q < last; ++q) {
+        int64_t some = std::min(width, m.n - q * width);
+        T *to = out + ((q - begin) * m.k + j) * width;
+        std::memcpy(to, b + j * m.n + q * width, size_t(some) * sizeof(T));
+        if (some < width)
+          std::memset(to + some, 0, size_t(width - some) * sizeof(T));
+      }
+  }
+}
+
+/// B stored as [n, k]: blocks of k keep the written lines in the first cache level.
+template <typename T>
+static void packTransposed(const RightMatrix &m, int64_t width, int64_t begin, int64_t end, T *out) {
+  constexpr int64_t step = 64;
   const T *b = reinterpret_cast<const T *>(m.data);
   for (int64_t p = begin; p < end; ++p, out += m.k * width) {
     int64_t first = p * width, some = std::min(width, m.n - first);
-    if (m.transposed) {
-      // Blocks of k keep the written lines in the first cache level.
-      constexpr int64_t step = 64;
-      for (int64_t j = 0; j < m.k; j += step)
-        transposeTile(b + first * m.k + j, out + j * width, std::min(step, m.k - j), some, m.k, width);
-    } else {
-      for (int64_t j = 0; j < m.k; ++j)
-        std::memcpy(out + j * width, b + j * m.n + first, size_t(some) * sizeof(T));
-    }
+    for (int64_t j = 0; j < m.k; j += step)
+      transposeTile(b + first * m.k + j, out + j * width, std::min(step, m.k - j), some, m.k, width);
     for (int64_t j = 0; some < width && j < m.k; ++j)
       std::memset(out + j * width + some, 0, size_t(width - some) * sizeof(T));
   }
 }
 
+template <typename T>
+static void packTyped(const RightMatrix &m, int64_t width, int64_t begin, int64_t end, char *out) {
+  if (m.transposed)
+    packTransposed(m, width, begin, end, reinterpret_cast<T *>(out));
+  else
+    packPlain(m, width, begin, end, reinterpret_cast<T *>(out));
+}
+
 void comm::rt::packPanels(const RightMatrix &matrix, int64_t width, int64_t begin, int64_t end, char *out) {
   if (matrix.type == PanelType::F32)
-    packTyped(matrix, width, begin, end, reinterpret_cast<uint32_t *>(out));
+    packTyped<uint32_t>(matrix, width, begin, end, out);
   else
-    packTyped(matrix, width, begin, end, reinterpret_cast<uint16_t *>(out));
+    packTyped<uint16_t>(matrix, width, begin, end, out);
 }
 
 void comm::rt::packRows(exe::DType type, const char *a, int64_t rowStride, int64_t columnStride, int64_t rows,
