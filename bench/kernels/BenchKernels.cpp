@@ -1,6 +1,7 @@
 //===- BenchKernels.cpp - time of matmul and attention on one thread ------===//
-// bench_kernels [rounds]: best and median of interleaved rounds for every micro-kernel of this machine, beside the speed of one tile in
-// the first cache level, which bounds them. Other processes disturb: compare within one table only.
+// bench_kernels [rounds]: best and median of interleaved rounds for every micro-kernel of this machine, beside the
+// speed of one tile in the first cache level, which bounds them. Other processes disturb: compare within one table
+// only.
 //===----------------------------------------------------------------------===//
 #include "runtime/Kernels/Kernel.h"
 #include "runtime/Kernels/Matmul/ChooseMicroKernel.h"
@@ -41,7 +42,8 @@ struct Contender {
 };
 
 /// One row of the table: every contender in turn, `rounds` times.
-void compare(const char *title, const exe::Command &command, std::vector<Operand> &ins, Operand &out, double flops, int rounds) {
+void compare(const char *title, const exe::Command &command, std::vector<Operand> &ins, Operand &out, double flops,
+             int rounds) {
   static const exe::Grid grid;
   std::vector<Contender> contenders;
   for (auto choice : {MicroKernelChoice::Builtin, MicroKernelChoice::Libxsmm, MicroKernelChoice::Portable}) {
@@ -74,7 +76,8 @@ void compare(const char *title, const exe::Command &command, std::vector<Operand
   for (Contender &c : contenders) {
     std::sort(c.times.begin(), c.times.end());
     double best = c.times.front(), median = c.times[c.times.size() / 2];
-    std::printf("  %s %9.1f us %6.1f (%5.1f) GFLOP/s", c.name.c_str(), best * 1e6, flops / best * 1e-9, flops / median * 1e-9);
+    std::printf("  %s %9.1f us %6.1f (%5.1f) GFLOP/s", c.name.c_str(), best * 1e6, flops / best * 1e-9,
+                flops / median * 1e-9);
   }
   std::printf("\n");
   std::fflush(stdout);
@@ -89,12 +92,13 @@ void matmul(exe::DType type, int64_t m, int64_t n, int64_t k, bool constant, int
     ins[1].desc.constant = ins[1].bytes.data();
   exe::Command command;
   command.op = "matmul";
-  std::string title = std::string("matmul ") + exe::dtypeName(type) + " " + std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k) +
-                      (constant ? " weight" : "");
+  std::string title = std::string("matmul ") + exe::dtypeName(type) + " " + std::to_string(m) + "x" +
+                      std::to_string(n) + "x" + std::to_string(k) + (constant ? " weight" : "");
   compare(title.c_str(), command, ins, out, 2.0 * double(m) * double(n) * double(k), rounds);
 }
 
-void attention(exe::DType type, int64_t heads, int64_t kvHeads, int64_t queries, int64_t keys, bool causal, int rounds) {
+void attention(exe::DType type, int64_t heads, int64_t kvHeads, int64_t queries, int64_t keys, bool causal,
+               int rounds) {
   constexpr int64_t depth = 64;
   std::vector<Operand> ins;
   ins.emplace_back(type, exe::Shape{1, heads, queries, depth});
@@ -103,11 +107,16 @@ void attention(exe::DType type, int64_t heads, int64_t kvHeads, int64_t queries,
   Operand out(type, {1, heads, queries, depth});
   exe::Command command;
   command.op = "attention";
-  command.attrs = {{"scale", 0.125}, {"causal", int64_t(causal)}, {"causal_offset", keys - queries}, {"has_mask", int64_t(0)},
+  command.attrs = {{"scale", 0.125},
+                   {"causal", int64_t(causal)},
+                   {"causal_offset", keys - queries},
+                   {"has_mask", int64_t(0)},
                    {"has_lengths", int64_t(0)}};
-  std::string title = std::string("attention ") + exe::dtypeName(type) + " " + std::to_string(heads) + "/" + std::to_string(kvHeads) + " heads " +
-                      std::to_string(queries) + "x" + std::to_string(keys) + (causal ? " causal" : "");
-  double pairs = causal ? double(queries) * double(keys - queries) + double(queries) * double(queries + 1) / 2 : double(queries) * double(keys);
+  std::string title = std::string("attention ") + exe::dtypeName(type) + " " + std::to_string(heads) + "/" +
+                      std::to_string(kvHeads) + " heads " + std::to_string(queries) + "x" + std::to_string(keys) +
+                      (causal ? " causal" : "");
+  double pairs = causal ? double(queries) * double(keys - queries) + double(queries) * double(queries + 1) / 2
+                        : double(queries) * double(keys);
   compare(title.c_str(), command, ins, out, 4.0 * double(heads) * double(depth) * pairs, rounds);
 }
 
@@ -118,8 +127,12 @@ void tileInCache(const MicroKernel &micro) {
   std::vector<float> a(size_t(rows * (k + 16)), 1.0f), b(size_t(k * micro.width), 1.0f), c(size_t(rows * micro.width));
   double best = 1e9;
   for (int round = 0; round < 50; ++round)
-    best = std::min(best, seconds([&] { micro.tile[0](rows, k, a.data(), k + 16, b.data(), micro.width, c.data(), micro.width, false); }, 500));
-  std::printf("one tile in the first cache level, %s: %.1f GFLOP/s\n", micro.name, 2.0 * double(rows * micro.width * k) / best * 1e-9);
+    best = std::min(
+        best,
+        seconds([&] { micro.tile[0](rows, k, a.data(), k + 16, b.data(), micro.width, c.data(), micro.width, false); },
+                500));
+  std::printf("one tile in the first cache level, %s: %.1f GFLOP/s\n", micro.name,
+              2.0 * double(rows * micro.width * k) / best * 1e-9);
 }
 } // namespace
 
@@ -131,8 +144,8 @@ int main(int argc, char **argv) {
   struct Size {
     int64_t m, n, k;
   };
-  for (Size s : {Size{8, 384, 384}, Size{128, 384, 384}, Size{128, 1024, 1024}, Size{512, 1024, 1024}, Size{128, 2816, 1024}, Size{32, 4096, 4096},
-                 Size{1, 1024, 1024}, Size{1, 2816, 1024}})
+  for (Size s : {Size{8, 384, 384}, Size{128, 384, 384}, Size{128, 1024, 1024}, Size{512, 1024, 1024},
+                 Size{128, 2816, 1024}, Size{32, 4096, 4096}, Size{1, 1024, 1024}, Size{1, 2816, 1024}})
     matmul(DType::F32, s.m, s.n, s.k, true, rounds);
   matmul(DType::F32, 128, 1024, 1024, false, rounds);
   matmul(DType::F32, 1, 1024, 1024, false, rounds);

@@ -5,6 +5,8 @@ using namespace comm;
 
 void rt::convertToF32(exe::DType type, const void *in, float *out, int64_t count) {
   const uint16_t *half = static_cast<const uint16_t *>(in);
+  if (count == 0)
+    return; // `in` may be null
   if (type == exe::DType::F32)
     std::memcpy(out, in, size_t(count) * 4);
   else if (type == exe::DType::BF16)

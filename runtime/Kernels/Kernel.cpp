@@ -48,7 +48,11 @@ Status comm::rt::prepareKernel(const exe::Command &command, const std::vector<Te
   if (!prepare)
     return preparation.unsupported("this runtime has no such operation");
   try {
-    return prepare(preparation, out);
+    Status status = prepare(preparation, out);
+    // Memory of an empty tensor may be null, so nothing touches it.
+    if (status && elementsOf(outs[0].shape) == 0)
+      out = makeKernel(0, {});
+    return status;
   } catch (const std::bad_alloc &) {
     return {Code::OutOfMemory, preparation.prefix() + "no memory for its packed weights"};
   }

@@ -192,8 +192,8 @@ void AttentionKernel::scoresOf(const Group &g, const Tile &t, int64_t key, int64
     constexpr int64_t together = 64; // keys that stay in the first cache level for all rows
     for (int64_t c = 0; c < columns; c += together)
       for (int64_t r = 0; r < t.rows; ++r)
-        micro->dots(std::min(together, columns - c), s.depth, t.q + r * t.ldq, g.keys.data + (key + c) * s.depth, s.depth,
-                    t.scores + r * t.lds + c);
+        micro->dots(std::min(together, columns - c), s.depth, t.q + r * t.ldq, g.keys.data + (key + c) * s.depth,
+                    s.depth, t.scores + r * t.lds + c);
     return;
   }
   int64_t w = micro->width, step = std::min(micro->maxRows, t.rows);

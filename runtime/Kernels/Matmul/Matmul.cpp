@@ -134,7 +134,7 @@ Status MatmulKernel::product(const char *a, const char *b, const char *panelsOfB
   int64_t chunk = panelsOfB ? end - begin : std::max<int64_t>(1, chunkBytes / std::max<int64_t>(1, panelBytes()));
   for (int64_t p = begin, next = 0; p < end; p = next) {
     next = std::min(end, p + chunk);
-    const char *from = panelsOfB + p * panelBytes();
+    const char *from = panelsOfB ? panelsOfB + p * panelBytes() : nullptr;
     if (!panelsOfB) {
       char *space = static_cast<char *>(scratch(ScratchSlot::PackB, (next - p) * panelBytes()));
       if (!space)

@@ -23,7 +23,8 @@ void tile(int64_t rows, int64_t k, const float *a, int64_t lda, const void *b, i
                                    &strideA, &strideB, &strideC, &alpha, &beta, &flags, &prefetch);
   if (function) {
     function(static_cast<const float *>(b), a, c);
-    // Its code leaves the upper halves of the vector registers in use, which slows every SSE instruction after it down (4.5x measured).
+    // Its code leaves the upper halves of the vector registers in use, which slows every SSE instruction after it down
+    // (4.5x measured).
     __asm__ volatile("vzeroupper");
     return;
   }

@@ -28,7 +28,8 @@ AlignedMemory::AlignedMemory(int64_t bytes) : size(bytes) {
 
 AlignedMemory::~AlignedMemory() { std::free(memory); }
 
-/// Row-major B: rows are read in pieces of several panels, because short pieces a large stride apart defeat the prefetcher.
+/// Row-major B: rows are read in pieces of several panels, because short pieces a large stride apart defeat the
+/// prefetcher.
 template <typename T> static void packPlain(const RightMatrix &m, int64_t width, int64_t begin, int64_t end, T *out) {
   constexpr int64_t together = 4;
   const T *b = reinterpret_cast<const T *>(m.data);
