@@ -59,8 +59,8 @@ Status comm::rt::prepareKernel(const exe::Command &command, const std::vector<Te
 }
 
 bool comm::rt::parseMicroKernelChoice(const std::string &text, MicroKernelChoice &out) {
-  constexpr const char *names[] = {"auto", "builtin", "libxsmm", "portable"};
-  for (int i = 0; i < 4; ++i)
+  constexpr const char *names[] = {"auto", "builtin", "libxsmm", "portable", "avx2", "avx512"};
+  for (int i = 0; i < 6; ++i)
     if (text == names[i]) {
       out = MicroKernelChoice(i);
       return true;

@@ -25,9 +25,11 @@ struct TensorDesc {
   uint64_t constantKey = 0;
 };
 
-/// Which matrix micro-kernel computes. Auto: the fastest one that this CPU and build have.
-enum class MicroKernelChoice : uint8_t { Auto = 0, Builtin, Libxsmm, Portable };
-/// "auto", "builtin", "libxsmm" or "portable"; false for anything else.
+/// Which matrix micro-kernel computes. Auto: the default of this build and CPU, today Builtin (see
+/// docs/decisions/0009). Builtin: the project's own for the highest ISA level of this CPU. Naming one that cannot run
+/// here makes prepare fail with DeviceMissing.
+enum class MicroKernelChoice : uint8_t { Auto = 0, Builtin, Libxsmm, Portable, Avx2, Avx512 };
+/// "auto", "builtin", "libxsmm", "portable", "avx2" or "avx512"; false for anything else.
 bool parseMicroKernelChoice(const std::string &text, MicroKernelChoice &out);
 
 /// Packed weights shared between kernels (several entries of an executable use the same weights). Not thread-safe: one

@@ -76,13 +76,11 @@ Status comm::rt::prepareCopy(const Preparation &p, std::unique_ptr<Kernel> &out)
   return Status::ok();
 }
 
-/// Bit pattern of `value` in an integer type; false when it does not fit.
+/// Bit pattern of `value` in an integer type; false when it does not fit. For u64 any value is the pattern.
 template <typename T> static bool integerBits(int64_t value, uint64_t &bits) {
   if constexpr (sizeof(T) < 8) {
     if (value < int64_t(std::numeric_limits<T>::min()) || value > int64_t(std::numeric_limits<T>::max()))
       return false;
-  } else if (std::is_unsigned_v<T> && value < 0) {
-    return false;
   }
   T typed = T(value);
   std::memcpy(&bits, &typed, sizeof(T));

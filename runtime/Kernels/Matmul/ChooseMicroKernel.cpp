@@ -24,13 +24,31 @@ std::vector<const MicroKernel *> comm::rt::availableMicroKernels(const CpuFeatur
 }
 
 Status comm::rt::chooseMicroKernel(MicroKernelChoice choice, const MicroKernel *&out, const CpuFeatures &cpu) {
-  out = builtin(cpu);
-  if (choice == MicroKernelChoice::Portable)
+  const char *name = "";
+  out = nullptr;
+  switch (choice) {
+  case MicroKernelChoice::Auto:
+  case MicroKernelChoice::Builtin:
+    out = builtin(cpu);
+    break;
+  case MicroKernelChoice::Portable:
     out = portableMicroKernel();
-  if (choice == MicroKernelChoice::Libxsmm) {
+    break;
+  case MicroKernelChoice::Libxsmm:
+    name = "libxsmm";
     out = cpu.v3 ? libxsmmMicroKernel(builtin(cpu)) : nullptr;
-    if (!out)
-      return {Code::DeviceMissing, "the micro-kernel 'libxsmm' is not in this build or cannot run on this CPU"};
+    break;
+  case MicroKernelChoice::Avx2:
+    name = "avx2";
+    out = cpu.v3 ? avx2MicroKernel() : nullptr;
+    break;
+  case MicroKernelChoice::Avx512:
+    name = "avx512";
+    out = cpu.v4 ? avx512MicroKernel() : nullptr;
+    break;
   }
-  return Status::ok();
+  if (out)
+    return Status::ok();
+  return {Code::DeviceMissing,
+          std::string("the micro-kernel '") + name + "' is not in this build or cannot run on this CPU"};
 }

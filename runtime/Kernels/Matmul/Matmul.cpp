@@ -235,7 +235,9 @@ Status comm::rt::prepareMatmul(const Preparation &p, std::unique_ptr<Kernel> &ou
   if (Status s = p.sameType(p.ins[0], p.outs[0]); !s)
     return s;
   exe::DType type = p.outs[0].dtype;
-  if (!isFloat(type) && type != exe::DType::I32 && type != exe::DType::I64)
+  bool integer =
+      type == exe::DType::I32 || type == exe::DType::I64 || type == exe::DType::U32 || type == exe::DType::U64;
+  if (!isFloat(type) && !integer)
     return p.unsupported(std::string("products of ") + exe::dtypeName(type) + " are not supported");
   MatmulShape shape;
   if (Status s = readShape(p, shape); !s)
@@ -248,7 +250,7 @@ Status comm::rt::prepareMatmul(const Preparation &p, std::unique_ptr<Kernel> &ou
     });
     return Status::ok();
   }
-  if (type == exe::DType::F64 || !isFloat(type)) {
+  if (type == exe::DType::F64 || integer) {
     out = makePlainMatmul(type, shape);
     return Status::ok();
   }

@@ -15,7 +15,7 @@ struct MatmulShape {
   void matricesOf(int64_t index, int64_t &a, int64_t &b) const;
 };
 
-/// f64, i32, i64: plain loops. Integers wrap.
+/// f64 and 32- or 64-bit integers: plain loops. Integers wrap.
 std::unique_ptr<Kernel> makePlainMatmul(exe::DType type, const MatmulShape &shape);
 
 } // namespace comm::rt

@@ -44,5 +44,5 @@ std::unique_ptr<Kernel> comm::rt::makePlainMatmul(exe::DType type, const MatmulS
   // Unsigned arithmetic is the same bits as wrapping signed arithmetic, without undefined overflow.
   if (type == exe::DType::F64)
     return makeTyped<double>(shape);
-  return type == exe::DType::I32 ? makeTyped<uint32_t>(shape) : makeTyped<uint64_t>(shape);
+  return exe::byteWidth(type) == 4 ? makeTyped<uint32_t>(shape) : makeTyped<uint64_t>(shape);
 }

@@ -88,13 +88,6 @@ void check(const Attention &a, const std::string &what) {
   expectNear(y.values(), reference(a, q, k, v), tolerance, what);
 }
 
-std::vector<MicroKernelChoice> choices() {
-  std::vector<MicroKernelChoice> all = {MicroKernelChoice::Builtin, MicroKernelChoice::Portable};
-  const MicroKernel *kernel = nullptr;
-  if (chooseMicroKernel(MicroKernelChoice::Libxsmm, kernel))
-    all.push_back(MicroKernelChoice::Libxsmm);
-  return all;
-}
 } // namespace
 
 TEST(Attention, OddSizesAndGroupedHeads) {

@@ -2,6 +2,7 @@
 #pragma once
 #include "runtime/Kernels/Convert.h"
 #include "runtime/Kernels/Kernel.h"
+#include "runtime/Kernels/Matmul/ChooseMicroKernel.h"
 #include "runtime/Kernels/Support.h"
 #include <cmath>
 #include <gtest/gtest.h>
@@ -191,6 +192,16 @@ inline void expectNear(const std::vector<double> &got, const std::vector<double>
   for (size_t i = 0; i < got.size(); ++i)
     ASSERT_LE(std::fabs(got[i] - expected[i]), tolerance)
         << what << " element " << i << ": " << got[i] << " expected " << expected[i];
+}
+
+/// The micro-kernels that run on this machine.
+inline std::vector<MicroKernelChoice> choices() {
+  std::vector<MicroKernelChoice> all = {MicroKernelChoice::Builtin, MicroKernelChoice::Portable};
+  const MicroKernel *kernel = nullptr;
+  for (MicroKernelChoice choice : {MicroKernelChoice::Libxsmm, MicroKernelChoice::Avx2, MicroKernelChoice::Avx512})
+    if (chooseMicroKernel(choice, kernel))
+      all.push_back(choice);
+  return all;
 }
 
 using Ints = std::vector<int64_t>;
