@@ -1,0 +1,412 @@
+//===- Executor.cpp - one program on one rank -----------------------------===//
+#include "runtime/Core/Executor.h"
+#include "runtime/Core/PortTransfer.h"
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+namespace comm::rt {
+namespace {
+struct Free {
+  void operator()(void *p) const { std::free(p); }
+};
+using Bytes = std::unique_ptr<uint8_t, Free>;
+
+Status allocate(int64_t bytes, Bytes &out, const char *what) {
+  out.reset(static_cast<uint8_t *>(std::aligned_alloc(64, (static_cast<size_t>(bytes) + 64) / 64 * 64)));
+  if (!out)
+    return {Code::OutOfMemory, std::string("no memory for ") + what + " (" + std::to_string(bytes) + " bytes)"};
+  return Status::ok();
+}
+
+enum class StepKind { Kernel, Native, Start, Wait, Collective };
+
+/// A prepared command. Pointers to inputs and outputs of the program are set at the beginning of every run.
+struct Step {
+  StepKind kind = StepKind::Kernel;
+  int32_t command = -1;
+  std::vector<void *> operands; ///< inputs, then outputs
+  size_t inputs = 0;
+  int64_t iterations = 1;
+  std::unique_ptr<Kernel> kernel;
+  NativeFunction native = nullptr;
+  Collective collective;
+  int64_t ticket = 0;   ///< of Start, Wait, Collective: number of the collective in this program
+  int32_t issuer = -1;  ///< of Wait: the command that started it
+  int64_t issuedNs = 0; ///< of Start, during a run
+};
+
+struct Patch {
+  int32_t step;
+  int32_t operand;
+  int32_t value;
+};
+
+/// One port on this rank.
+struct PortState {
+  const exe::Port *port;
+  PortTransfer transfer;
+  bool direct = false; ///< replicated: the whole tensor is the local one
+  bool writer = false; ///< of outputs
+  Bytes local;         ///< when not direct, or an output that another rank writes
+  int64_t bytes = 0;   ///< of the local part
+};
+} // namespace
+
+struct Executor::Impl {
+  Impl(const exe::Program &program, const exe::Executable &exe, const RankContext &context)
+      : prog(program), exe(exe), ctx(context) {}
+
+  //===--- prepare --------------------------------------------------------===//
+  Status preparePorts() {
+    for (auto [ports, states] : {std::make_pair(&prog.inputs, &ins), std::make_pair(&prog.outputs, &outs)})
+      for (const exe::Port &port : *ports) {
+        PortState s{&port, PortTransfer(port, prog.grid, ctx.rank)};
+        s.direct = s.transfer.direct();
+        s.writer = s.transfer.writes();
+        s.bytes = s.transfer.localBytes();
+        auto index = static_cast<int64_t>(states->size());
+        // An input needs room for its part unless it is used in place; an output, where commands write to its storage.
+        bool own = states == &ins ? !s.direct && port.value >= 0
+                                  : (!s.direct || !s.writer) &&
+                                        std::any_of(prog.values.begin(), prog.values.end(), [&](const exe::Value &v) {
+                                          return v.storage == exe::Storage::Output && v.index == index;
+                                        });
+        if (own)
+          if (Status st = allocate(s.bytes, s.local, "a part of an input or output"); !st)
+            return st;
+        states->push_back(std::move(s));
+      }
+    return Status::ok();
+  }
+
+  /// Address of a value, or null and `later` when it is known only during a run.
+  Status address(int32_t index, uint8_t *&out, bool &later) {
+    const exe::Value &v = prog.values[index];
+    later = false;
+    if (v.storage == exe::Storage::Arena) {
+      out = ctx.arena + v.offset;
+      return Status::ok();
+    }
+    if (v.storage == exe::Storage::Weight) {
+      const uint8_t *bytes = nullptr;
+      if (Status s = ctx.weights->local(v.index, prog.grid, ctx.rank, bytes); !s)
+        return s;
+      out = const_cast<uint8_t *>(bytes) + v.offset; // validate() has refused writes to weights
+      return Status::ok();
+    }
+    const PortState &s = (v.storage == exe::Storage::Input ? ins : outs)[v.index];
+    later = !s.local;
+    out = later ? nullptr : s.local.get() + v.offset;
+    return Status::ok();
+  }
+
+  Status bind(Step &step) {
+    const exe::Command &c = prog.commands[step.command];
+    step.inputs = c.inputs.size();
+    for (const auto *list : {&c.inputs, &c.outputs})
+      for (int32_t value : *list) {
+        uint8_t *p = nullptr;
+        bool later = false;
+        if (Status s = address(value, p, later); !s)
+          return s;
+        if (later)
+          patches.push_back({static_cast<int32_t>(steps.size()), static_cast<int32_t>(step.operands.size()), value});
+        step.operands.push_back(p);
+      }
+    return Status::ok();
+  }
+
+  std::string where(const exe::Command &c) const { return c.op + (c.label.empty() ? ": " : " '" + c.label + "': "); }
+
+  template <class T> static const T *attr(const exe::Command &c, const char *name) {
+    auto it = c.attrs.find(name);
+    return it == c.attrs.end() ? nullptr : std::get_if<T>(&it->second);
+  }
+
+  Status prepareNative(const exe::Command &c, Step &step) {
+    const auto *symbol = attr<std::string>(c, "symbol");
+    const auto *iterations = attr<int64_t>(c, "iterations");
+    if (!symbol || !iterations || *iterations < 0)
+      return {Code::BadExecutable, where(c) + "it needs a symbol and a number of iterations"};
+    step.native = ctx.native ? ctx.native->find(*symbol) : nullptr;
+    if (!step.native)
+      return {Code::BadExecutable, where(c) + "the native code for this CPU has no function '" + *symbol + "'"};
+    step.kind = StepKind::Native;
+    step.iterations = *iterations;
+    return bind(step);
+  }
+
+  Status prepareCompute(const exe::Command &c, Step &step) {
+    std::vector<TensorDesc> in, out;
+    for (const auto *list : {&c.inputs, &c.outputs})
+      for (int32_t value : *list) {
+        const exe::Value &v = prog.values[value];
+        TensorDesc d{v.dtype, v.shape, nullptr, 0};
+        if (v.storage == exe::Storage::Weight) {
+          uint8_t *p = nullptr;
+          bool later = false;
+          if (Status s = address(value, p, later); !s)
+            return s;
+          d.constant = p;
+          d.constantKey = ctx.weights->contentKey(v.index, prog.grid, v.offset);
+        }
+        (list == &c.inputs ? in : out).push_back(std::move(d));
+      }
+    PrepareContext prepare;
+    prepare.grid = &prog.grid;
+    prepare.rank = ctx.rank;
+    prepare.microKernel = ctx.microKernel;
+    prepare.cache = ctx.cache;
+    if (Status s = prepareKernel(c, in, out, prepare, step.kernel); !s)
+      return s;
+    step.iterations = step.kernel->iterations();
+    packed += step.kernel->packedBytes();
+    return bind(step);
+  }
+
+  Status prepareCollective(const exe::Command &c, Step &step) {
+    static const std::map<std::string, CollectiveKind> kinds = {
+        {"all_reduce", CollectiveKind::AllReduce}, {"reduce_scatter", CollectiveKind::ReduceScatter},
+        {"all_gather", CollectiveKind::AllGather}, {"all_to_all", CollectiveKind::AllToAll},
+        {"broadcast", CollectiveKind::Broadcast},  {"permute", CollectiveKind::Permute}};
+    static const std::map<std::string, ReduceKind> reduces = {
+        {"sum", ReduceKind::Sum}, {"max", ReduceKind::Max}, {"min", ReduceKind::Min}, {"prod", ReduceKind::Prod}};
+    // validate() has checked kind, axes, sizes and attributes.
+    const auto *axes = attr<std::vector<std::string>>(c, "axes");
+    std::vector<std::string> names = axes ? *axes : std::vector<std::string>();
+    const exe::Value &in = prog.values[c.inputs[0]], &out = prog.values[c.outputs[0]];
+    Collective &op = step.collective;
+    op.kind = kinds.at(exe::collectiveOf(c));
+    op.dtype = in.dtype;
+    op.group = prog.grid.members(ctx.rank, names);
+    op.label = c.label.c_str();
+    op.planId = *attr<int64_t>(c, "plan_id");
+    int64_t members = static_cast<int64_t>(op.group.size()), mine = prog.grid.coordinate(ctx.rank, names),
+            n = exe::numElements(in.shape);
+    op.count = op.kind == CollectiveKind::ReduceScatter ? exe::numElements(out.shape)
+               : op.kind == CollectiveKind::AllToAll    ? n / members
+                                                        : n;
+    if (const auto *reduce = attr<std::string>(c, "reduce"); reduce && reduces.count(*reduce))
+      op.reduce = reduces.at(*reduce);
+    if (op.kind == CollectiveKind::Broadcast)
+      op.root = static_cast<int32_t>(*attr<int64_t>(c, "root"));
+    if (op.kind == CollectiveKind::Permute) {
+      int64_t shift = (*attr<int64_t>(c, "shift") % members + members) % members;
+      op.peer = static_cast<int32_t>((mine + shift) % members);
+      op.from = static_cast<int32_t>((mine - shift + members) % members);
+    }
+    if (members > 1 && !ctx.comm)
+      return {Code::Internal, where(c) + "a group of several ranks without a communication thread"};
+    step.ticket = planned++;
+    step.kind = c.op == "start" ? StepKind::Start : StepKind::Collective;
+    if (c.op == "start")
+      tickets[*attr<int64_t>(c, "token")] = {step.ticket, step.command};
+    if (Status s = bind(step); !s)
+      return s;
+    op.in = step.operands[0];
+    op.out = step.operands[1];
+    return Status::ok();
+  }
+
+  Status prepareStep(int32_t index) {
+    const exe::Command &c = prog.commands[index];
+    Step step;
+    step.command = index;
+    Status s;
+    if (c.op == "wait") {
+      auto [ticket, issuer] = tickets.at(*attr<int64_t>(c, "token"));
+      step.kind = StepKind::Wait;
+      step.ticket = ticket;
+      step.issuer = issuer;
+    } else if (!exe::collectiveOf(c).empty())
+      s = prepareCollective(c, step);
+    else if (c.op == "kernel")
+      s = prepareNative(c, step);
+    else
+      s = prepareCompute(c, step);
+    if (!s)
+      return s;
+    steps.push_back(std::move(step));
+    return Status::ok();
+  }
+
+  /// Weights that are read during runs stay; packed ones may go.
+  void keepWeights() {
+    for (const Step &step : steps) {
+      const exe::Command &c = prog.commands[step.command];
+      for (size_t i = 0; i < c.inputs.size(); ++i)
+        if (const exe::Value &v = prog.values[c.inputs[i]];
+            v.storage == exe::Storage::Weight && (!step.kernel || step.kernel->readsInput(i)))
+          ctx.weights->keep(v.index, prog.grid);
+    }
+    for (const PortState &s : outs)
+      if (const exe::Value &v = prog.values[s.port->value]; v.storage == exe::Storage::Weight)
+        ctx.weights->keep(v.index, prog.grid);
+  }
+
+  //===--- run ------------------------------------------------------------===//
+  /// Address of an input or output value during a run.
+  uint8_t *runAddress(const exe::Value &v) const {
+    return (v.storage == exe::Storage::Input ? static_cast<uint8_t *>(const_cast<void *>((*wholeIns)[v.index]))
+                                             : static_cast<uint8_t *>((*wholeOuts)[v.index])) +
+           v.offset;
+  }
+  uint8_t *valueAddress(int32_t index) {
+    uint8_t *p = nullptr;
+    bool later = false;
+    Status s = address(index, p, later); // cannot fail: the weights of outputs were loaded by prepare
+    return !s ? nullptr : later ? runAddress(prog.values[index]) : p;
+  }
+
+  void loadInputs() {
+    for (size_t i = 0; i < ins.size(); ++i) {
+      const PortState &s = ins[i];
+      if (s.port->value < 0)
+        continue;
+      const auto *whole = static_cast<const uint8_t *>((*wholeIns)[i]);
+      if (s.local)
+        s.transfer.toLocal(whole, s.local.get());
+      const exe::Value &v = prog.values[s.port->value];
+      if (v.storage == exe::Storage::Arena)
+        std::memcpy(ctx.arena + v.offset, s.local ? s.local.get() : whole, static_cast<size_t>(s.bytes));
+    }
+  }
+
+  void storeOutputs() {
+    for (size_t i = 0; i < outs.size(); ++i) {
+      const PortState &s = outs[i];
+      if (!s.writer)
+        continue;
+      auto *whole = static_cast<uint8_t *>((*wholeOuts)[i]);
+      const uint8_t *local = valueAddress(s.port->value);
+      if (s.direct ? local != whole : true)
+        s.transfer.toWhole(local, whole);
+    }
+  }
+
+  Status runCollective(Step &step, RunCounters &counters, TraceBuffer *trace, int64_t now) {
+    if (!ctx.comm) { // a group of one: the operand is the result
+      if (step.collective.in != step.collective.out)
+        std::memcpy(step.collective.out, step.collective.in,
+                    static_cast<size_t>(step.collective.count * exe::byteWidth(step.collective.dtype)));
+      if (step.kind == StepKind::Collective)
+        ++counters.collectives;
+      return Status::ok();
+    }
+    if (Status s = ctx.comm->start(step.collective, step.ticket); !s)
+      return s;
+    if (step.kind == StepKind::Collective)
+      return finishCollective(step.ticket, step.command, now, counters, trace, now);
+    step.issuedNs = now;
+    return Status::ok();
+  }
+
+  Status finishCollective(int64_t ticket, int32_t issuer, int64_t issued, RunCounters &counters, TraceBuffer *trace,
+                          int64_t now) {
+    if (ctx.comm)
+      if (Status s = ctx.comm->wait(ticket); !s)
+        return s;
+    int64_t end = traceNowNs();
+    ++counters.collectives;
+    counters.waitNs += end - now;
+    if (trace) {
+      TraceEvent e{TraceKind::Collective, issuer, now, end, issued};
+      if (ctx.comm)
+        ctx.comm->span(ticket, e.beginNs, e.endNs);
+      trace->add(e);
+      trace->add({TraceKind::Wait, issuer, now, end, issued});
+    }
+    return Status::ok();
+  }
+
+  Status runStep(Step &step, RunCounters &counters, TraceBuffer *trace) {
+    // The clock is read for communication always (waiting is a result of every run), for compute only when tracing.
+    bool communicates = step.kind != StepKind::Kernel && step.kind != StepKind::Native;
+    int64_t begin = communicates || trace ? traceNowNs() : 0;
+    Status s;
+    switch (step.kind) {
+    case StepKind::Kernel:
+      s = ctx.team->run(step.iterations, [&](int64_t b, int64_t e) {
+        return step.kernel->run(step.operands.data(), step.operands.data() + step.inputs, b, e);
+      });
+      break;
+    case StepKind::Native:
+      s = ctx.team->run(step.iterations, [&](int64_t b, int64_t e) {
+        step.native(step.operands.data(), b, e);
+        return Status::ok();
+      });
+      break;
+    case StepKind::Start:
+    case StepKind::Collective:
+      return runCollective(step, counters, trace, begin);
+    case StepKind::Wait:
+      return finishCollective(step.ticket, step.issuer, steps[static_cast<size_t>(step.issuer)].issuedNs, counters,
+                              trace, begin);
+    }
+    if (trace)
+      trace->add({TraceKind::Compute, step.command, begin, traceNowNs(), 0});
+    return s;
+  }
+
+  Status run(const std::vector<const void *> &inputs, const std::vector<void *> &outputs, RunCounters &counters,
+             TraceBuffer *trace) {
+    wholeIns = &inputs;
+    wholeOuts = &outputs;
+    for (const Patch &p : patches)
+      steps[static_cast<size_t>(p.step)].operands[static_cast<size_t>(p.operand)] = runAddress(prog.values[p.value]);
+    loadInputs();
+    for (Step &step : steps)
+      if (Status s = runStep(step, counters, trace); !s)
+        return s;
+    storeOutputs();
+    if (counters.collectives != planned)
+      return {Code::Internal, "executed " + std::to_string(counters.collectives) + " collectives of " +
+                                  std::to_string(planned) + " planned"};
+    return Status::ok();
+  }
+
+  const exe::Program &prog;
+  const exe::Executable &exe;
+  const RankContext ctx;
+  std::vector<PortState> ins, outs;
+  std::vector<Step> steps; ///< one per command, same index
+  std::vector<Patch> patches;
+  std::map<int64_t, std::pair<int64_t, int32_t>> tickets; ///< token -> ticket, issuing command
+  int64_t planned = 0, packed = 0;
+  const std::vector<const void *> *wholeIns = nullptr;
+  const std::vector<void *> *wholeOuts = nullptr;
+};
+
+Executor::Executor() = default;
+Executor::~Executor() = default;
+
+Status Executor::prepare(const exe::Program &program, const exe::Executable &exe, const RankContext &context,
+                         std::unique_ptr<Executor> &out) {
+  out.reset(new Executor);
+  out->impl = std::make_unique<Impl>(program, exe, context);
+  Impl &impl = *out->impl;
+  if (Status s = impl.preparePorts(); !s)
+    return s;
+  for (size_t i = 0; i < program.commands.size(); ++i)
+    if (Status s = impl.prepareStep(static_cast<int32_t>(i)); !s)
+      return s;
+  for (const exe::Port &port : program.outputs) {
+    uint8_t *p = nullptr;
+    bool later = false;
+    if (Status s = impl.address(port.value, p, later); !s)
+      return s;
+  }
+  impl.keepWeights();
+  return Status::ok();
+}
+
+Status Executor::run(const std::vector<const void *> &inputs, const std::vector<void *> &outputs, RunCounters &counters,
+                     TraceBuffer *trace) {
+  return impl->run(inputs, outputs, counters, trace);
+}
+int64_t Executor::plannedCollectives() const { return impl->planned; }
+int64_t Executor::packedBytes() const { return impl->packed; }
+int64_t Executor::traceCapacity() const { return static_cast<int64_t>(impl->steps.size()) * 2; }
+
+} // namespace comm::rt

@@ -1,0 +1,69 @@
+//===- Executor.h - one program on one rank ---------------------*- C++ -*-===//
+// prepare: once, at load; everything an executable may have got wrong shows there. run: a straight line over prepared
+// steps.
+//===----------------------------------------------------------------------===//
+#pragma once
+#include "runtime/Core/NativeObject.h"
+#include "runtime/Core/Team.h"
+#include "runtime/Core/Trace.h"
+#include "runtime/Core/Weights.h"
+#include "runtime/Kernels/Kernel.h"
+#include <memory>
+
+namespace comm::rt {
+
+/// Where the collectives of a rank run; implemented over the communication thread (CommThread.h), by hand in tests.
+class CommQueue {
+public:
+  virtual ~CommQueue() = default;
+  /// Hands over a collective, which stays alive and unchanged until its wait. Queued collectives run in the order of
+  /// start().
+  virtual Status start(const Collective &, int64_t ticket) = 0;
+  /// Blocks until the collective of this ticket is done; its failure.
+  virtual Status wait(int64_t ticket) = 0;
+  /// When the collective of this ticket ran, in ns of the trace clock; valid after its wait.
+  virtual void span(int64_t ticket, int64_t &beginNs, int64_t &endNs) const = 0;
+};
+
+struct RunCounters {
+  int64_t collectives = 0; ///< finished
+  int64_t waitNs = 0;      ///< compute blocked on communication
+};
+
+/// What a rank's programs share. Borrowed for the life of the executor.
+struct RankContext {
+  int64_t rank = 0;
+  uint8_t *arena = nullptr;
+  WeightStore *weights = nullptr;
+  PackCache *cache = nullptr;
+  const NativeCode *native = nullptr; ///< null: no native code
+  MicroKernelChoice microKernel = MicroKernelChoice::Auto;
+  Team *team = nullptr;
+  CommQueue *comm = nullptr; ///< null: every group must be one rank
+};
+
+class Executor {
+public:
+  ~Executor();
+  /// Checks and prepares every command. `program` is borrowed and validated.
+  static Status prepare(const exe::Program &, const exe::Executable &, const RankContext &,
+                        std::unique_ptr<Executor> &out);
+
+  /// One run. `inputs` and `outputs` are whole tensors by port number, aligned to 64 bytes, visible to all ranks; every
+  /// rank writes its own share of the outputs, so they are complete when all ranks are done. `trace` may be null. A
+  /// step that executed another number of collectives than planned fails.
+  Status run(const std::vector<const void *> &inputs, const std::vector<void *> &outputs, RunCounters &,
+             TraceBuffer *trace);
+
+  int64_t plannedCollectives() const;
+  int64_t packedBytes() const;
+  /// Most events that one run records.
+  int64_t traceCapacity() const;
+
+private:
+  Executor();
+  struct Impl;
+  std::unique_ptr<Impl> impl;
+};
+
+} // namespace comm::rt

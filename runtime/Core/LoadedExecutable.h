@@ -1,0 +1,25 @@
+//===- LoadedExecutable.h - a .commx file in memory -------------*- C++ -*-===//
+#pragma once
+#include "runtime/Transport/Transport.h"
+#include <memory>
+
+namespace comm::rt {
+
+/// A checked executable and the bytes it came from. Immutable, so several sessions and threads may share it.
+class LoadedExecutable {
+public:
+  ~LoadedExecutable();
+  /// Small files are read, large ones mapped: a private copy cannot be cut short by somebody else.
+  static Status load(const std::string &path, std::unique_ptr<LoadedExecutable> &out);
+
+  exe::Executable exe;
+  exe::DataView data;
+  std::string path, hash;
+
+private:
+  std::vector<uint8_t> copied;
+  const uint8_t *mapped = nullptr;
+  size_t mappedBytes = 0;
+};
+
+} // namespace comm::rt

@@ -1,0 +1,57 @@
+//===- Rank.cpp - everything that one rank owns ---------------------------===//
+#include "runtime/Core/Rank.h"
+#include <algorithm>
+
+namespace comm::rt {
+
+const exe::Program &programOf(const exe::Entry &entry, bool reference) {
+  return reference ? entry.reference : entry.split;
+}
+
+int64_t arenaBytes(const exe::Executable &exe, bool reference) {
+  int64_t bytes = 0;
+  for (const exe::Entry &e : exe.entries)
+    bytes = std::max(bytes, programOf(e, reference).arenaBytes);
+  return bytes;
+}
+
+bool usesNativeCode(const exe::Executable &exe, bool reference) {
+  for (const exe::Entry &e : exe.entries)
+    for (const exe::Command &c : programOf(e, reference).commands)
+      if (c.op == "kernel")
+        return true;
+  return false;
+}
+
+Rank::~Rank() = default;
+
+Status Rank::create(const LoadedExecutable &loaded, const WeightFiles *files, const NativeCode *native,
+                    const RankOptions &options, int64_t rank, uint8_t *arena, CommQueue *comm,
+                    std::unique_ptr<Rank> &out) {
+  out.reset(new Rank(loaded, files, std::max(1, options.threads)));
+  RankContext context;
+  context.rank = rank;
+  context.arena = arena;
+  context.weights = &out->weights;
+  context.cache = &out->cache;
+  context.native = native;
+  context.team = &out->team;
+  context.comm = comm;
+  for (const exe::Entry &entry : loaded.exe.entries) {
+    out->executors.emplace_back();
+    if (Status s = Executor::prepare(programOf(entry, options.reference), loaded.exe, context, out->executors.back());
+        !s)
+      return {s.code, "entry '" + entry.name + "': " + s.text};
+    out->bytes += out->executors.back()->packedBytes();
+  }
+  out->weights.releaseUnused();
+  out->bytes += out->weights.keptBytes();
+  return Status::ok();
+}
+
+Status Rank::run(size_t entry, const std::vector<const void *> &inputs, const std::vector<void *> &outputs,
+                 RunCounters &counters, TraceBuffer *trace) {
+  return executors[entry]->run(inputs, outputs, counters, trace);
+}
+
+} // namespace comm::rt

@@ -1,0 +1,203 @@
+//===- RuntimeC.cpp - the C interface, comm-c/runtime.h -------------------===//
+// Every function catches what C++ throws and keeps the sentence for comm_last_error().
+//===----------------------------------------------------------------------===//
+#include "comm-c/runtime.h"
+#include "runtime/Core/Session.h"
+#include "runtime/Core/UserList.h"
+#include <cstring>
+#include <new>
+
+using namespace comm;
+using namespace comm::rt;
+
+static_assert(static_cast<int>(Code::Internal) == COMM_INTERNAL && static_cast<int>(Code::Timeout) == COMM_TIMEOUT,
+              "same order");
+static_assert(static_cast<int>(exe::DType::Bool) == COMM_BOOL, "same numbers");
+
+struct comm_executable {
+  std::shared_ptr<const LoadedExecutable> loaded;
+};
+struct comm_session {
+  std::unique_ptr<Session> session;
+};
+
+namespace {
+thread_local std::string lastError;
+
+comm_status report(const Status &s) {
+  if (!s)
+    lastError = s.text.empty() ? "internal error without a text" : s.text;
+  return static_cast<comm_status>(s.code);
+}
+
+template <class Body> comm_status guarded(Body body) {
+  try {
+    lastError.clear();
+    return report(body());
+  } catch (const std::bad_alloc &) {
+    return report({Code::OutOfMemory, "out of memory"});
+  } catch (const std::exception &e) {
+    return report({Code::Internal, std::string("internal error: ") + e.what()});
+  } catch (...) {
+    return report({Code::Internal, "internal error"});
+  }
+}
+
+Status missing(const char *what) { return {Code::InvalidArgument, std::string(what) + " is NULL"}; }
+
+const exe::Entry *entryOf(const comm_executable *e, int32_t entry) {
+  return e && entry >= 0 && static_cast<size_t>(entry) < e->loaded->exe.entries.size()
+             ? &e->loaded->exe.entries[static_cast<size_t>(entry)]
+             : nullptr;
+}
+const std::vector<exe::Port> *portsOf(const comm_executable *e, int32_t entry, int32_t outputs) {
+  const exe::Entry *found = entryOf(e, entry);
+  return !found ? nullptr : outputs ? &found->split.outputs : &found->split.inputs;
+}
+
+/// Reads a struct whose size the caller declares: fields that an older caller does not have keep their defaults.
+template <class T> bool readSized(const T *from, T &to) {
+  to = {};
+  if (!from)
+    return true;
+  if (from->struct_size < sizeof(size_t) || from->struct_size > 4096)
+    return false;
+  std::memcpy(&to, from, std::min(from->struct_size, sizeof(T)));
+  return true;
+}
+} // namespace
+
+extern "C" {
+
+comm_status comm_executable_load(const char *path, comm_executable **out) {
+  return guarded([&]() -> Status {
+    if (!path || !out)
+      return missing(path ? "out" : "path");
+    *out = nullptr;
+    std::unique_ptr<LoadedExecutable> loaded;
+    if (Status s = LoadedExecutable::load(path, loaded); !s)
+      return s;
+    *out = new comm_executable{std::move(loaded)};
+    return Status::ok();
+  });
+}
+
+void comm_executable_free(comm_executable *e) { delete e; }
+
+const char *comm_executable_hash(const comm_executable *e) { return e ? e->loaded->hash.c_str() : ""; }
+
+int32_t comm_executable_entry_count(const comm_executable *e) {
+  return e ? static_cast<int32_t>(e->loaded->exe.entries.size()) : 0;
+}
+
+const char *comm_executable_entry_name(const comm_executable *e, int32_t entry) {
+  const exe::Entry *found = entryOf(e, entry);
+  return found ? found->name.c_str() : "";
+}
+
+int32_t comm_executable_port_count(const comm_executable *e, int32_t entry, int32_t outputs) {
+  const auto *ports = portsOf(e, entry, outputs);
+  return ports ? static_cast<int32_t>(ports->size()) : 0;
+}
+
+comm_status comm_executable_port(const comm_executable *e, int32_t entry, int32_t outputs, int32_t index,
+                                 comm_tensor *out) {
+  return guarded([&]() -> Status {
+    const auto *ports = portsOf(e, entry, outputs);
+    if (!out)
+      return missing("out");
+    if (!ports || index < 0 || static_cast<size_t>(index) >= ports->size())
+      return {Code::InvalidArgument, "no such entry, input or output"};
+    const exe::Port &p = (*ports)[static_cast<size_t>(index)];
+    *out = {p.name.c_str(),
+            static_cast<comm_dtype>(p.dtype),
+            static_cast<int32_t>(p.shape.size()),
+            p.shape.data(),
+            nullptr,
+            static_cast<size_t>(exe::byteSize(p.dtype, p.shape))};
+    return Status::ok();
+  });
+}
+
+int32_t comm_executable_state_count(const comm_executable *e, int32_t entry) {
+  const exe::Entry *found = entryOf(e, entry);
+  return found ? static_cast<int32_t>(found->states.size()) : 0;
+}
+
+comm_status comm_executable_state(const comm_executable *e, int32_t entry, int32_t index, const char **input,
+                                  const char **output) {
+  return guarded([&]() -> Status {
+    const exe::Entry *found = entryOf(e, entry);
+    if (!found || index < 0 || static_cast<size_t>(index) >= found->states.size())
+      return {Code::InvalidArgument, "no such entry or state"};
+    if (!input || !output)
+      return missing("input or output");
+    *input = found->states[static_cast<size_t>(index)].input.c_str();
+    *output = found->states[static_cast<size_t>(index)].output.c_str();
+    return Status::ok();
+  });
+}
+
+comm_status comm_session_create(const comm_executable *e, const comm_session_options *options, comm_session **out) {
+  return guarded([&]() -> Status {
+    if (!e || !out)
+      return missing(e ? "out" : "executable");
+    *out = nullptr;
+    comm_session_options o;
+    if (!readSized(options, o))
+      return {Code::InvalidArgument, "comm_session_options: struct_size is not set"};
+    auto handle = std::make_unique<comm_session>();
+    if (Status s = Session::create(e->loaded, o, handle->session); !s)
+      return s;
+    *out = handle.release();
+    return Status::ok();
+  });
+}
+
+comm_status comm_session_run(comm_session *s, int32_t entry, const comm_tensor *inputs, int32_t nInputs,
+                             comm_tensor *outputs, int32_t nOutputs) {
+  return guarded(
+      [&]() -> Status { return s ? s->session->run(entry, inputs, nInputs, outputs, nOutputs) : missing("session"); });
+}
+
+comm_status comm_session_stats_get(const comm_session *s, comm_session_stats *out) {
+  return guarded([&]() -> Status {
+    if (!s || !out)
+      return missing(s ? "out" : "session");
+    if (out->struct_size < sizeof(size_t) || out->struct_size > 4096)
+      return {Code::InvalidArgument, "comm_session_stats: struct_size is not set"};
+    comm_session_stats full = {};
+    s->session->stats(full);
+    full.struct_size = out->struct_size;
+    std::memcpy(out, &full, std::min(out->struct_size, sizeof(full)));
+    return Status::ok();
+  });
+}
+
+const char *comm_session_trace(comm_session *s) {
+  const char *text = nullptr;
+  comm_status status = guarded([&]() -> Status {
+    if (!s)
+      return missing("session");
+    text = s->session->trace();
+    return Status::ok();
+  });
+  return status == COMM_OK ? text : nullptr;
+}
+
+void comm_session_free(comm_session *s) { delete s; }
+
+const char *comm_last_error(void) { return lastError.c_str(); }
+
+const char *comm_runtime_version(void) { return COMM_VERSION; }
+
+comm_status comm_trust_executable(const char *hash) {
+  return guarded([&]() -> Status {
+    std::string text = hash ? hash : "";
+    if (text.size() != 64 || text.find_first_not_of("0123456789abcdef") != std::string::npos)
+      return {Code::InvalidArgument, "the hash of an executable is 64 lower-case hexadecimal digits"};
+    return trustedExecutables().add(text);
+  });
+}
+
+} // extern "C"

@@ -1,0 +1,162 @@
+//===- Session.cpp - an executable ready to run ---------------------------===//
+#include "runtime/Core/Session.h"
+#include "runtime/Core/UserList.h"
+#include <algorithm>
+
+namespace comm::rt {
+namespace {
+std::string shapeText(const int64_t *dims, size_t rank) {
+  std::string out = "[";
+  for (size_t i = 0; i < rank; ++i)
+    out += (i ? ", " : "") + std::to_string(dims[i]);
+  return out + "]";
+}
+
+std::string tensorText(exe::DType dtype, const int64_t *dims, size_t rank) {
+  return exe::dtypeName(dtype) + shapeText(dims, rank);
+}
+
+/// The tensor of a caller is what the port says.
+Status checkTensor(const exe::Port &port, const comm_tensor &t, const char *what) {
+  auto bad = [&](const std::string &text) {
+    return Status{Code::InvalidArgument, std::string(what) + " '" + port.name + "': " + text};
+  };
+  if (t.rank < 0 || (t.rank > 0 && !t.dims))
+    return bad("its dimensions are missing");
+  bool same = static_cast<int>(t.dtype) == static_cast<int>(port.dtype) &&
+              static_cast<size_t>(t.rank) == port.shape.size() &&
+              std::equal(port.shape.begin(), port.shape.end(), t.dims);
+  if (!same)
+    return bad("expected " + tensorText(port.dtype, port.shape.data(), port.shape.size()) + ", got " +
+               tensorText(static_cast<exe::DType>(t.dtype), t.dims, static_cast<size_t>(t.rank)));
+  int64_t bytes = exe::byteSize(port.dtype, port.shape);
+  if (t.bytes != static_cast<size_t>(bytes))
+    return bad("its shape needs " + std::to_string(bytes) + " bytes, the buffer has " + std::to_string(t.bytes));
+  if (!t.data && bytes > 0)
+    return bad("its buffer is missing");
+  return Status::ok();
+}
+} // namespace
+
+Status Session::create(std::shared_ptr<const LoadedExecutable> loaded, const comm_session_options &o,
+                       std::unique_ptr<Session> &out) {
+  out = std::make_unique<Session>();
+  Session &s = *out;
+  s.loaded = std::move(loaded);
+  const exe::Executable &exe = s.loaded->exe;
+  if (o.threads < 0 || o.threads > 1024 || o.timeout_ms < 0 ||
+      (o.ranks_as != COMM_RANKS_PROCESSES && o.ranks_as != COMM_RANKS_THREADS))
+    return {Code::InvalidArgument, "session options: threads, timeout_ms or ranks_as is out of range"};
+  s.options.reference = o.reference != 0;
+  s.options.threads = o.ranks_as == COMM_RANKS_THREADS;
+  s.options.trace = o.trace != 0;
+  s.options.computeThreads = std::max(1, o.threads);
+  if (o.timeout_ms > 0)
+    s.options.timeoutMs = o.timeout_ms;
+  if (Status st = requireSupportedCpu(); !st)
+    return st;
+  int64_t ranks = programOf(exe.entries[0], s.options.reference).grid.ranks();
+  for (const exe::Entry &e : exe.entries)
+    if (programOf(e, s.options.reference).grid.ranks() != ranks)
+      return {Code::Unsupported,
+              "entries '" + exe.entries[0].name + "' and '" + e.name + "' are for different numbers of ranks"};
+  if (Status st = s.prepareNative(o.trust_native != 0); !st)
+    return st;
+  if (Status st = WeightFiles::open(exe, s.loaded->path, true, s.files); !st)
+    return st;
+  if (ranks == 1)
+    return createSoloEngine(*s.loaded, s.files.get(), s.native.get(), s.options, s.engine);
+  return {Code::Unsupported, "this build runs one rank only"};
+}
+
+Status Session::prepareNative(bool trustNative) {
+  if (!usesNativeCode(loaded->exe, options.reference))
+    return Status::ok();
+  if (!trustNative && !trustedExecutables().contains(loaded->hash))
+    return {Code::Untrusted, loaded->path + " carries native code and was not compiled by this user on this machine"};
+  size_t index = 0;
+  if (Status s = chooseNativeObject(loaded->exe.objects, index); !s)
+    return s;
+  const exe::NativeObject &object = loaded->exe.objects[index];
+  return NativeCode::load(object.bytes.data(), object.bytes.size(), native);
+}
+
+Status Session::bind(const std::vector<exe::Port> &ports, const comm_tensor *tensors, int32_t count, bool outputs,
+                     std::vector<void *> &out) {
+  const char *what = outputs ? "output" : "input";
+  if (count < 0 || (count > 0 && !tensors))
+    return {Code::InvalidArgument, std::string("the list of ") + what + "s is missing"};
+  out.assign(ports.size(), nullptr);
+  std::vector<bool> bound(ports.size(), false);
+  for (int32_t t = 0; t < count; ++t) {
+    std::string name = tensors[t].name ? tensors[t].name : "";
+    auto it = std::find_if(ports.begin(), ports.end(), [&](const exe::Port &p) { return p.name == name; });
+    if (it == ports.end())
+      return {Code::InvalidArgument, std::string("the entry has no ") + what + " '" + name + "'"};
+    auto i = static_cast<size_t>(it - ports.begin());
+    if (bound[i])
+      return {Code::InvalidArgument, std::string(what) + " '" + name + "' is given twice"};
+    if (Status s = checkTensor(*it, tensors[t], what); !s)
+      return s;
+    static char nothing[64];
+    out[i] = tensors[t].data ? tensors[t].data : nothing; // empty tensors may come without a buffer
+    bound[i] = true;
+  }
+  std::string missing;
+  for (size_t i = 0; i < ports.size(); ++i) {
+    if (bound[i])
+      continue;
+    if (!outputs)
+      missing += (missing.empty() ? "'" : ", '") + ports[i].name + "' " +
+                 tensorText(ports[i].dtype, ports[i].shape.data(), ports[i].shape.size());
+    else {
+      scratch.emplace_back(static_cast<size_t>(exe::byteSize(ports[i].dtype, ports[i].shape)) + 64);
+      out[i] = scratch.back().data();
+    }
+  }
+  if (!missing.empty())
+    return {Code::InvalidArgument, "missing inputs: " + missing};
+  return Status::ok();
+}
+
+Status Session::run(int32_t entry, const comm_tensor *inputs, int32_t nInputs, comm_tensor *outputs, int32_t nOutputs) {
+  if (entry < 0 || static_cast<size_t>(entry) >= loaded->exe.entries.size())
+    return {Code::InvalidArgument, "entry " + std::to_string(entry) + " does not exist"};
+  const exe::Program &program = programOf(loaded->exe.entries[static_cast<size_t>(entry)], options.reference);
+  scratch.clear();
+  std::vector<void *> in, out;
+  if (Status s = bind(program.inputs, inputs, nInputs, false, in); !s)
+    return s;
+  if (Status s = bind(program.outputs, outputs, nOutputs, true, out); !s)
+    return s;
+  last = {};
+  traceText.clear();
+  lastEntry = static_cast<size_t>(entry);
+  int64_t begin = traceNowNs();
+  Status s = engine->run(lastEntry, {in.begin(), in.end()}, out, last);
+  lastMs = static_cast<double>(traceNowNs() - begin) / 1e6;
+  return s;
+}
+
+void Session::stats(comm_session_stats &out) const {
+  out.last_ms = lastMs;
+  out.wait_ms_max = static_cast<double>(last.waitNs) / 1e6;
+  out.bytes_sent_per_rank = last.bytesSent;
+  out.collectives_planned = last.planned;
+  out.collectives_executed = last.collectives;
+  out.arena_bytes = arenaBytes(loaded->exe, options.reference);
+  out.weight_bytes = engine->weightBytes();
+  out.ranks = programOf(loaded->exe.entries[0], options.reference).grid.ranks();
+}
+
+const char *Session::trace() {
+  if (!options.trace || last.trace.empty())
+    return nullptr;
+  if (traceText.empty()) {
+    const exe::Entry &entry = loaded->exe.entries[lastEntry];
+    traceText = chromeTrace(programOf(entry, options.reference), loaded->exe.modelName + " " + entry.name, last.trace);
+  }
+  return traceText.c_str();
+}
+
+} // namespace comm::rt

@@ -1,0 +1,36 @@
+//===- Session.h - an executable ready to run -------------------*- C++ -*-===//
+#pragma once
+#include "comm-c/runtime.h"
+#include "runtime/Core/Engine.h"
+
+namespace comm::rt {
+
+class Session {
+public:
+  /// `loaded` is shared: it outlives its handle in the C interface.
+  static Status create(std::shared_ptr<const LoadedExecutable> loaded, const comm_session_options &,
+                       std::unique_ptr<Session> &out);
+  Status run(int32_t entry, const comm_tensor *inputs, int32_t nInputs, comm_tensor *outputs, int32_t nOutputs);
+  void stats(comm_session_stats &) const;
+  /// Null when tracing is off or nothing ran yet.
+  const char *trace();
+
+private:
+  Status prepareNative(bool trustNative);
+  /// Finds every port by name; unnamed outputs get scratch memory, a missing input is an error.
+  Status bind(const std::vector<exe::Port> &ports, const comm_tensor *tensors, int32_t count, bool outputs,
+              std::vector<void *> &out);
+
+  std::shared_ptr<const LoadedExecutable> loaded;
+  EngineOptions options;
+  std::unique_ptr<WeightFiles> files;
+  std::unique_ptr<NativeCode> native;
+  std::unique_ptr<Engine> engine; ///< after everything that it borrows
+  std::vector<std::vector<uint8_t>> scratch;
+  RunResult last;
+  size_t lastEntry = 0;
+  double lastMs = 0;
+  std::string traceText;
+};
+
+} // namespace comm::rt

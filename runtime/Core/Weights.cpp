@@ -1,0 +1,211 @@
+//===- Weights.cpp - one rank's part of every weight ----------------------===//
+#include "runtime/Core/Weights.h"
+#include "runtime/Core/UserList.h"
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace comm::rt {
+namespace {
+
+std::string folderOf(const std::string &path) {
+  size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+std::string realPath(const std::string &path) {
+  std::unique_ptr<char, void (*)(void *)> real(::realpath(path.c_str(), nullptr), std::free);
+  return real ? real.get() : "";
+}
+
+bool inside(const std::string &path, const std::string &folder) {
+  return !folder.empty() &&
+         (folder == "/" ||
+          (path.size() > folder.size() && path.compare(0, folder.size(), folder) == 0 && path[folder.size()] == '/'));
+}
+
+/// Copies the window [start, start + count) of every dimension of `stored` to the front of `local`, both row-major.
+struct WindowCopy {
+  const std::vector<int64_t> &start, &count;
+  const exe::Shape &stored, &local;
+  int64_t width;
+  void copy(const uint8_t *from, uint8_t *to, size_t dim) const {
+    if (dim == stored.size()) {
+      std::memcpy(to, from, static_cast<size_t>(width));
+      return;
+    }
+    int64_t fromStride = width, toStride = width;
+    bool whole = true; // the dimensions behind this one are copied whole: one memcpy
+    for (size_t d = dim + 1; d < stored.size(); ++d) {
+      fromStride *= stored[d];
+      toStride *= local[d];
+      whole &= count[d] == stored[d] && local[d] == stored[d];
+    }
+    from += start[dim] * fromStride;
+    if (whole) {
+      std::memcpy(to, from, static_cast<size_t>(count[dim] * fromStride));
+      return;
+    }
+    for (int64_t i = 0; i < count[dim]; ++i)
+      copy(from + i * fromStride, to + i * toStride, dim + 1);
+  }
+};
+} // namespace
+
+//===--- files ------------------------------------------------------------===//
+
+WeightFiles::~WeightFiles() {
+  for (const Map &m : maps)
+    if (m.bytes)
+      ::munmap(const_cast<uint8_t *>(m.bytes), m.size);
+}
+
+Status WeightFiles::open(const exe::Executable &exe, const std::string &executablePath, bool checkHashes,
+                         std::unique_ptr<WeightFiles> &out) {
+  out = std::make_unique<WeightFiles>();
+  for (const exe::WeightFile &file : exe.files)
+    if (Status s = out->openOne(file, executablePath, checkHashes); !s)
+      return s;
+  return Status::ok();
+}
+
+Status WeightFiles::openOne(const exe::WeightFile &file, const std::string &executablePath, bool checkHashes) {
+  auto bad = [&](const std::string &what) {
+    return Status{Code::BadExecutable, "weight file '" + file.path + "': " + what};
+  };
+  // validate() has refused absolute paths and '..'; what remains can leave the folder through links only.
+  std::string joined = folderOf(executablePath) + "/" + file.path, real = realPath(joined);
+  if (real.empty())
+    return bad(std::string(std::strerror(errno)) + "; it belongs beside the executable, at " + joined);
+  if (!inside(real, realPath(folderOf(executablePath))) && !inside(real, folderOf(realPath(executablePath))))
+    return bad("it leads out of the executable's folder, to " + real);
+  int fd = ::open(real.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (fd < 0)
+    return bad(std::strerror(errno));
+  struct stat st;
+  if (::fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    ::close(fd);
+    return bad("it is not a regular file");
+  }
+  if (st.st_size != file.bytes) {
+    ::close(fd);
+    return bad("it has " + std::to_string(st.st_size) + " bytes, the executable expects " + std::to_string(file.bytes));
+  }
+  Map map{nullptr, static_cast<size_t>(st.st_size)};
+  if (map.size > 0) {
+    void *p = ::mmap(nullptr, map.size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED) {
+      ::close(fd);
+      return {Code::OutOfMemory, "weight file '" + file.path + "' cannot be mapped: " + std::strerror(errno)};
+    }
+    map.bytes = static_cast<const uint8_t *>(p);
+  }
+  ::close(fd);
+  maps.push_back(map);
+  if (!checkHashes || file.sha256.empty())
+    return Status::ok();
+  std::string stamp = file.sha256 + " " + std::to_string(st.st_dev) + " " + std::to_string(st.st_ino) + " " +
+                      std::to_string(st.st_size) + " " + std::to_string(st.st_mtim.tv_sec) + "." +
+                      std::to_string(st.st_mtim.tv_nsec);
+  if (verifiedFiles().contains(stamp))
+    return Status::ok();
+  if (exe::sha256(map.bytes, map.size) != file.sha256)
+    return bad(
+        "its SHA-256 is not the one that the executable was compiled with: the weights have changed, compile again");
+  Status remembered = verifiedFiles().add(stamp);
+  (void)remembered; // a list that cannot be kept only costs time
+  return Status::ok();
+}
+
+//===--- local parts ------------------------------------------------------===//
+
+WeightStore::Key WeightStore::keyOf(int64_t index, const exe::Grid &grid) const {
+  // Grids agree on a weight when they agree on the axes of its layout, in size and place.
+  std::string text;
+  if (!exe.weights[index].layout.replicated())
+    for (const exe::Axis &a : grid.axes)
+      text += a.name + "=" + std::to_string(a.size) + ";";
+  return {index, text};
+}
+
+Status WeightStore::local(int64_t index, const exe::Grid &grid, int64_t rank, const uint8_t *&out) {
+  Key key = keyOf(index, grid);
+  if (auto it = locals.find(key); it != locals.end()) {
+    out = it->second.bytes;
+    return Status::ok();
+  }
+  const exe::Weight &w = exe.weights[index];
+  size_t dims = w.shape.size();
+  int64_t width = exe::byteWidth(w.dtype);
+  std::vector<int64_t> start(dims, 0), count = w.shape;
+  for (const exe::Slice &s : w.slices) {
+    start[s.dim] += s.start;
+    count[s.dim] = s.size;
+  }
+  exe::Shape shape = count;
+  bool filled = false;
+  for (size_t d = 0; d < w.layout.dims.size(); ++d) {
+    exe::ShardRange range = exe::shardRange(count[d], w.layout.dims[d], grid, rank);
+    start[d] += range.start;
+    count[d] = range.count;
+    shape[d] = range.local;
+    filled |= range.count != range.local;
+  }
+  Local local;
+  local.size = exe::byteSize(w.dtype, shape);
+  const uint8_t *stored = (w.file < 0 ? data.bytes : files->bytes(static_cast<size_t>(w.file))) + w.offset;
+  // In place when only the outermost dimension with more than one element is cut.
+  size_t first = 0;
+  while (first < dims && shape[first] == 1)
+    ++first;
+  bool contiguous = !filled;
+  for (size_t d = first + 1; d < dims; ++d)
+    contiguous &= count[d] == w.shape[d];
+  int64_t offset = 0, stride = width;
+  for (size_t d = dims; d-- > 0; stride *= w.shape[d])
+    offset += start[d] * stride;
+  if (local.size == 0 ||
+      (contiguous && reinterpret_cast<uintptr_t>(stored + offset) % static_cast<uintptr_t>(width) == 0)) {
+    local.bytes = local.size == 0 ? reinterpret_cast<const uint8_t *>("") : stored + offset;
+  } else {
+    size_t bytes = (static_cast<size_t>(local.size) + 63) / 64 * 64;
+    local.owned = {static_cast<uint8_t *>(std::aligned_alloc(64, bytes)), std::free};
+    if (!local.owned)
+      return {Code::OutOfMemory, "no memory for weight '" + w.name + "' (" + std::to_string(bytes) + " bytes)"};
+    if (filled)
+      std::memset(local.owned.get(), 0, bytes);
+    WindowCopy{start, count, w.shape, shape, width}.copy(stored, local.owned.get(), 0);
+    local.bytes = local.owned.get();
+  }
+  out = local.bytes;
+  locals.emplace(std::move(key), std::move(local));
+  return Status::ok();
+}
+
+uint64_t WeightStore::contentKey(int64_t index, const exe::Grid &grid, int64_t offset) {
+  return contentKeys.emplace(std::make_pair(keyOf(index, grid), offset), contentKeys.size() + 1).first->second;
+}
+
+void WeightStore::keep(int64_t index, const exe::Grid &grid) {
+  if (auto it = locals.find(keyOf(index, grid)); it != locals.end())
+    it->second.kept = true;
+}
+
+void WeightStore::releaseUnused() {
+  for (auto it = locals.begin(); it != locals.end();)
+    it = it->second.kept ? std::next(it) : locals.erase(it);
+}
+
+int64_t WeightStore::keptBytes() const {
+  int64_t bytes = 0;
+  for (const auto &[key, local] : locals)
+    bytes += local.kept ? local.size : 0;
+  return bytes;
+}
+
+} // namespace comm::rt
