@@ -1,0 +1,62 @@
+//===- Program.h - an executable, its sessions and its calls ----*- C++ -*-===//
+#pragma once
+#include "Options.h"
+#include "Tensor.h"
+
+namespace commrun {
+
+struct PortInfo {
+  std::string name;
+  comm_dtype dtype;
+  std::vector<int64_t> dims;
+};
+
+struct EntryInfo {
+  std::string name;
+  std::vector<PortInfo> inputs, outputs;
+  std::vector<std::pair<std::string, std::string>> states; ///< input, output
+};
+
+/// Throws the Failure of a status, with the sentence of comm_last_error().
+void check(comm_status);
+
+class Executable {
+public:
+  explicit Executable(const std::string &path);
+  ~Executable() { comm_executable_free(handle); }
+  Executable(const Executable &) = delete;
+  std::vector<EntryInfo> entries;
+  comm_executable *handle = nullptr;
+};
+
+/// Inputs of one call in the types of its entry.
+struct Call {
+  int32_t entry = 0;
+  TensorMap inputs;
+};
+
+class Session {
+public:
+  Session(const Executable &, const Options &, bool reference);
+  ~Session() { comm_session_free(handle); }
+  Session(const Session &) = delete;
+  TensorMap run(const Call &);
+  /// Into tensors made once, for timing.
+  void run(const Call &, TensorMap &outputs);
+  TensorMap makeOutputs(int32_t entry) const;
+  comm_session_stats stats() const;
+  const char *trace() { return comm_session_trace(handle); }
+
+private:
+  const Executable &exe;
+  comm_session *handle = nullptr;
+};
+
+/// The call that these arrays make. With `before`, the outputs of the call before, state inputs come from there when
+/// the shapes fit an entry; else from `given`. Inputs without elements may be left out. Throws Failure: no entry has
+/// these shapes (all are listed).
+Call makeCall(const Executable &, const TensorMap &given, const Call *previous, const TensorMap *before);
+/// Made-up inputs: floats in [-1, 1), integers and booleans 0 or 1, the same for the same seed everywhere.
+Call randomCall(const Executable &, int32_t entry, uint64_t seed);
+
+} // namespace commrun
