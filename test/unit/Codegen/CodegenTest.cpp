@@ -1,6 +1,8 @@
 //===- CodegenTest.cpp - compiled kernels against the interpreter ---------===//
-// Each case is a comm.fused in text; it is compiled for every ISA level this CPU runs, loaded by the runtime's own loader and compared with the interpreter.
+// Each case is a comm.fused in text; it is compiled for every ISA level this CPU runs, loaded by the runtime's own
+// loader and compared with the interpreter.
 //===----------------------------------------------------------------------===//
+#include "passes/Lower/Codegen/Codegen.h"
 #include "comm/Interpreter/Interpreter.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -8,7 +10,6 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Parser/Parser.h"
-#include "passes/Lower/Codegen/Codegen.h"
 #include "runtime/Core/NativeObject.h"
 #include <cmath>
 #include <cstring>
@@ -22,7 +23,8 @@ namespace {
 MLIRContext &context() {
   static MLIRContext *instance = [] {
     auto *created = new MLIRContext(MLIRContext::Threading::DISABLED);
-    created->loadDialect<CommDialect, func::FuncDialect, arith::ArithDialect, math::MathDialect, linalg::LinalgDialect, tensor::TensorDialect>();
+    created->loadDialect<CommDialect, func::FuncDialect, arith::ArithDialect, math::MathDialect, linalg::LinalgDialect,
+                         tensor::TensorDialect>();
     return created;
   }();
   return *instance;
@@ -43,10 +45,14 @@ void putElement(Bytes &out, int64_t i, Type type, double f, int64_t n) {
     return put(static_cast<uint16_t>(value.bitcastToAPInt().getZExtValue()));
   }
   switch (getElementBytes(type)) {
-  case 1: return put(static_cast<int8_t>(n));
-  case 2: return put(static_cast<int16_t>(n));
-  case 4: return put(static_cast<int32_t>(n));
-  default: return put(n);
+  case 1:
+    return put(static_cast<int8_t>(n));
+  case 2:
+    return put(static_cast<int16_t>(n));
+  case 4:
+    return put(static_cast<int32_t>(n));
+  default:
+    return put(n);
   }
 }
 
@@ -63,7 +69,8 @@ HostTensor fromBytes(const Bytes &in, RankedTensorType type) {
     else if (element.isF64())
       out.floats[i] = get(double());
     else if (isa<FloatType>(element))
-      out.floats[i] = APFloat(cast<FloatType>(element).getFloatSemantics(), APInt(16, get(uint16_t()))).convertToDouble();
+      out.floats[i] =
+          APFloat(cast<FloatType>(element).getFloatSemantics(), APInt(16, get(uint16_t()))).convertToDouble();
     else
       out.ints[i] = getElementBytes(element) == 1   ? (element.isInteger(1) ? get(uint8_t()) : get(int8_t()))
                     : getElementBytes(element) == 2 ? get(int16_t())
@@ -94,7 +101,8 @@ HostTensor randomTensor(RankedTensorType type, std::mt19937 &random) {
   return out;
 }
 
-/// Parses `fused` (one comm.fused on function arguments), compiles and compares. `tolerance` is relative to 1 + |expected|.
+/// Parses `fused` (one comm.fused on function arguments), compiles and compares. `tolerance` is relative to 1 +
+/// |expected|.
 void check(const std::string &signature, const std::string &fused, double tolerance = 2e-6) {
   std::string text = "func.func @f(" + signature + ") {\n" + fused + "\n return\n}";
   auto module = parseSourceString<ModuleOp>(text, &context());
@@ -145,29 +153,36 @@ void check(const std::string &signature, const std::string &fused, double tolera
         else if (std::isinf(want))
           ASSERT_EQ(got.floats[e], want);
         else
-          ASSERT_NEAR(got.floats[e], want, tolerance * (1 + std::fabs(want))) << "output " << i << " element " << e << " " << only[0].isa;
+          ASSERT_NEAR(got.floats[e], want, tolerance * (1 + std::fabs(want)))
+              << "output " << i << " element " << e << " " << only[0].isa;
       }
       ASSERT_EQ(got.ints, (*expected)[i].ints) << "output " << i;
     }
   }
 }
 
-std::string body(const std::string &inputs, const std::string &types, const std::string &results, const std::string &block, const std::string &ops) {
+std::string body(const std::string &inputs, const std::string &types, const std::string &results,
+                 const std::string &block, const std::string &ops) {
   return "comm.fused ins(" + inputs + " : " + types + ") -> " + results + " {\n^bb0(" + block + "):\n" + ops + "\n}";
 }
 
 TEST(Codegen, ElementwiseChainOfOddLength) {
   check("%x: tensor<3x7xf32>, %y: tensor<3x7xf32>",
-        "%r = " + body("%x, %y", "tensor<3x7xf32>, tensor<3x7xf32>", "tensor<3x7xf32>", "%a: tensor<3x7xf32>, %b: tensor<3x7xf32>",
-                       "%s = arith.addf %a, %b : tensor<3x7xf32>\n%t = math.tanh %s : tensor<3x7xf32>\ncomm.yield %t : tensor<3x7xf32>"));
+        "%r = " + body("%x, %y", "tensor<3x7xf32>, tensor<3x7xf32>", "tensor<3x7xf32>",
+                       "%a: tensor<3x7xf32>, %b: tensor<3x7xf32>",
+                       "%s = arith.addf %a, %b : tensor<3x7xf32>\n%t = math.tanh %s : tensor<3x7xf32>\ncomm.yield %t : "
+                       "tensor<3x7xf32>"));
 }
 
 TEST(Codegen, MathFunctions) {
-  for (const char *op : {"exp", "erf", "tanh", "sin", "cos", "sqrt", "absf", "floor", "ceil", "roundeven", "round", "atan", "expm1", "sinh", "cosh", "tan", "cbrt", "exp2"}) {
+  for (const char *op : {"exp", "erf", "tanh", "sin", "cos", "sqrt", "absf", "floor", "ceil", "roundeven", "round",
+                         "atan", "expm1", "sinh", "cosh", "tan", "cbrt", "exp2"}) {
     SCOPED_TRACE(op);
-    check("%x: tensor<65xf32>", "%r = " + body("%x", "tensor<65xf32>", "tensor<65xf32>", "%a: tensor<65xf32>",
-                                               std::string("%p = math.absf %a : tensor<65xf32>\n%t = math.") + op + " " +
-                                                   (std::string(op) == "sqrt" ? "%p" : "%a") + " : tensor<65xf32>\ncomm.yield %t : tensor<65xf32>"),
+    check("%x: tensor<65xf32>",
+          "%r = " +
+              body("%x", "tensor<65xf32>", "tensor<65xf32>", "%a: tensor<65xf32>",
+                   std::string("%p = math.absf %a : tensor<65xf32>\n%t = math.") + op + " " +
+                       (std::string(op) == "sqrt" ? "%p" : "%a") + " : tensor<65xf32>\ncomm.yield %t : tensor<65xf32>"),
           2e-5);
   }
 }
@@ -175,30 +190,40 @@ TEST(Codegen, MathFunctions) {
 TEST(Codegen, LogarithmsAndPowers) {
   for (const char *op : {"log", "log2", "log10", "log1p"}) {
     SCOPED_TRACE(op);
-    check("%x: tensor<40xf32>", "%r = " + body("%x", "tensor<40xf32>", "tensor<40xf32>", "%a: tensor<40xf32>",
-                                               std::string("%p = math.absf %a : tensor<40xf32>\n%t = math.") + op + " %p : tensor<40xf32>\ncomm.yield %t : tensor<40xf32>"),
+    check("%x: tensor<40xf32>",
+          "%r = " + body("%x", "tensor<40xf32>", "tensor<40xf32>", "%a: tensor<40xf32>",
+                         std::string("%p = math.absf %a : tensor<40xf32>\n%t = math.") + op +
+                             " %p : tensor<40xf32>\ncomm.yield %t : tensor<40xf32>"),
           1e-5);
   }
   check("%x: tensor<40xf32>, %y: tensor<40xf32>",
-        "%r = " + body("%x, %y", "tensor<40xf32>, tensor<40xf32>", "tensor<40xf32>", "%a: tensor<40xf32>, %b: tensor<40xf32>",
-                       "%p = math.absf %a : tensor<40xf32>\n%t = math.powf %p, %b : tensor<40xf32>\ncomm.yield %t : tensor<40xf32>"),
+        "%r = " + body("%x, %y", "tensor<40xf32>, tensor<40xf32>", "tensor<40xf32>",
+                       "%a: tensor<40xf32>, %b: tensor<40xf32>",
+                       "%p = math.absf %a : tensor<40xf32>\n%t = math.powf %p, %b : tensor<40xf32>\ncomm.yield %t : "
+                       "tensor<40xf32>"),
         1e-4);
 }
 
 TEST(Codegen, BroadcastBiasAndColumn) {
   check("%x: tensor<2x3x33xf32>, %w: tensor<33xf32>, %c: tensor<2x3xf32>",
-        "%r = " + body("%x, %w, %c", "tensor<2x3x33xf32>, tensor<33xf32>, tensor<2x3xf32>", "tensor<2x3x33xf32>",
-                       "%a: tensor<2x3x33xf32>, %v: tensor<33xf32>, %d: tensor<2x3xf32>",
-                       "%e = tensor.empty() : tensor<2x3x33xf32>\n%wb = linalg.broadcast ins(%v : tensor<33xf32>) outs(%e : tensor<2x3x33xf32>) dimensions = [0, 1]\n"
-                       "%cb = linalg.broadcast ins(%d : tensor<2x3xf32>) outs(%e : tensor<2x3x33xf32>) dimensions = [2]\n"
-                       "%s = arith.mulf %a, %wb : tensor<2x3x33xf32>\n%t = arith.addf %s, %cb : tensor<2x3x33xf32>\ncomm.yield %t : tensor<2x3x33xf32>"));
+        "%r = " +
+            body("%x, %w, %c", "tensor<2x3x33xf32>, tensor<33xf32>, tensor<2x3xf32>", "tensor<2x3x33xf32>",
+                 "%a: tensor<2x3x33xf32>, %v: tensor<33xf32>, %d: tensor<2x3xf32>",
+                 "%e = tensor.empty() : tensor<2x3x33xf32>\n%wb = linalg.broadcast ins(%v : tensor<33xf32>) outs(%e : "
+                 "tensor<2x3x33xf32>) dimensions = [0, 1]\n"
+                 "%cb = linalg.broadcast ins(%d : tensor<2x3xf32>) outs(%e : tensor<2x3x33xf32>) dimensions = [2]\n"
+                 "%s = arith.mulf %a, %wb : tensor<2x3x33xf32>\n%t = arith.addf %s, %cb : "
+                 "tensor<2x3x33xf32>\ncomm.yield %t : tensor<2x3x33xf32>"));
 }
 
 TEST(Codegen, MaskBroadcastOverMiddleDimension) {
   check("%m: tensor<2x5xi1>, %x: tensor<2x4x3x5xf32>",
-        "%r = " + body("%m, %x", "tensor<2x5xi1>, tensor<2x4x3x5xf32>", "tensor<2x4x3x5xf32>", "%a: tensor<2x5xi1>, %b: tensor<2x4x3x5xf32>",
-                       "%e = tensor.empty() : tensor<2x4x3x5xi1>\n%w = linalg.broadcast ins(%a : tensor<2x5xi1>) outs(%e : tensor<2x4x3x5xi1>) dimensions = [1, 2]\n"
-                       "%n = arith.constant dense<-1.0e4> : tensor<2x4x3x5xf32>\n%s = arith.select %w, %b, %n : tensor<2x4x3x5xi1>, tensor<2x4x3x5xf32>\n"
+        "%r = " + body("%m, %x", "tensor<2x5xi1>, tensor<2x4x3x5xf32>", "tensor<2x4x3x5xf32>",
+                       "%a: tensor<2x5xi1>, %b: tensor<2x4x3x5xf32>",
+                       "%e = tensor.empty() : tensor<2x4x3x5xi1>\n%w = linalg.broadcast ins(%a : tensor<2x5xi1>) "
+                       "outs(%e : tensor<2x4x3x5xi1>) dimensions = [1, 2]\n"
+                       "%n = arith.constant dense<-1.0e4> : tensor<2x4x3x5xf32>\n%s = arith.select %w, %b, %n : "
+                       "tensor<2x4x3x5xi1>, tensor<2x4x3x5xf32>\n"
                        "comm.yield %s : tensor<2x4x3x5xf32>"));
 }
 
@@ -207,38 +232,52 @@ TEST(Codegen, NormsKeepTheResidualSum) {
     SCOPED_TRACE(n);
     std::string t = "tensor<5x" + std::to_string(n) + "xf32>", v = "tensor<" + std::to_string(n) + "xf32>";
     check("%x: " + t + ", %y: " + t + ", %w: " + v,
-          "%r:2 = " + body("%x, %y, %w", t + ", " + t + ", " + v, t + ", " + t, "%a: " + t + ", %b: " + t + ", %c: " + v,
-                           "%s = arith.addf %a, %b : " + t + "\n%n = comm.rms_norm %s, %c epsilon 1.0e-5 : " + t + ", " + v + "\ncomm.yield %n, %s : " + t + ", " + t));
+          "%r:2 = " + body("%x, %y, %w", t + ", " + t + ", " + v, t + ", " + t,
+                           "%a: " + t + ", %b: " + t + ", %c: " + v,
+                           "%s = arith.addf %a, %b : " + t + "\n%n = comm.rms_norm %s, %c epsilon 1.0e-5 : " + t +
+                               ", " + v + "\ncomm.yield %n, %s : " + t + ", " + t));
     check("%x: " + t + ", %y: " + v + ", %w: " + v,
           "%r = " + body("%x, %y, %w", t + ", " + v + ", " + v, t, "%a: " + t + ", %b: " + v + ", %c: " + v,
-                         "%n = comm.layer_norm %a, %c bias %b : " + v + " epsilon 1.0e-5 : " + t + ", " + v + "\ncomm.yield %n : " + t),
+                         "%n = comm.layer_norm %a, %c bias %b : " + v + " epsilon 1.0e-5 : " + t + ", " + v +
+                             "\ncomm.yield %n : " + t),
           1e-5);
   }
 }
 
 TEST(Codegen, SoftmaxWithMaskedRow) {
-  check("%x: tensor<3x4x37xf32>", "%r = " + body("%x", "tensor<3x4x37xf32>", "tensor<3x4x37xf32>", "%a: tensor<3x4x37xf32>",
-                                                  "%s = comm.softmax %a : tensor<3x4x37xf32>\ncomm.yield %s : tensor<3x4x37xf32>"));
+  check("%x: tensor<3x4x37xf32>",
+        "%r = " + body("%x", "tensor<3x4x37xf32>", "tensor<3x4x37xf32>", "%a: tensor<3x4x37xf32>",
+                       "%s = comm.softmax %a : tensor<3x4x37xf32>\ncomm.yield %s : tensor<3x4x37xf32>"));
   // A row of -inf gives NaN, as in the source models.
-  check("%x: tensor<2x8xf32>", "%r = " + body("%x", "tensor<2x8xf32>", "tensor<2x8xf32>", "%a: tensor<2x8xf32>",
-                                              "%n = arith.constant dense<0xFF800000> : tensor<2x8xf32>\n%m = arith.addf %a, %n : tensor<2x8xf32>\n"
-                                              "%s = comm.softmax %m : tensor<2x8xf32>\ncomm.yield %s : tensor<2x8xf32>"));
+  check("%x: tensor<2x8xf32>",
+        "%r = " +
+            body("%x", "tensor<2x8xf32>", "tensor<2x8xf32>", "%a: tensor<2x8xf32>",
+                 "%n = arith.constant dense<0xFF800000> : tensor<2x8xf32>\n%m = arith.addf %a, %n : tensor<2x8xf32>\n"
+                 "%s = comm.softmax %m : tensor<2x8xf32>\ncomm.yield %s : tensor<2x8xf32>"));
 }
 
 TEST(Codegen, ActivationsAndGate) {
   check("%x: tensor<4x100xf32>, %y: tensor<4x100xf32>",
-        "%r = " + body("%x, %y", "tensor<4x100xf32>, tensor<4x100xf32>", "tensor<4x100xf32>", "%a: tensor<4x100xf32>, %b: tensor<4x100xf32>",
-                       "%s = comm.silu %a : tensor<4x100xf32>\n%g = comm.gelu tanh %b : tensor<4x100xf32>\n%h = comm.gelu erf %g : tensor<4x100xf32>\n"
+        "%r = " + body("%x, %y", "tensor<4x100xf32>, tensor<4x100xf32>", "tensor<4x100xf32>",
+                       "%a: tensor<4x100xf32>, %b: tensor<4x100xf32>",
+                       "%s = comm.silu %a : tensor<4x100xf32>\n%g = comm.gelu tanh %b : tensor<4x100xf32>\n%h = "
+                       "comm.gelu erf %g : tensor<4x100xf32>\n"
                        "%t = arith.mulf %s, %h : tensor<4x100xf32>\ncomm.yield %t : tensor<4x100xf32>"));
 }
 
 TEST(Codegen, ReduceLeadingAndMiddleDimensions) {
   for (const char *dims : {"[0]", "[1]", "[0, 2]", "[2]", "[0, 1, 2]"}) {
     SCOPED_TRACE(dims);
-    std::string d = dims, out = d == "[0]" ? "tensor<4x9xf32>" : d == "[1]" ? "tensor<3x9xf32>" : d == "[0, 2]" ? "tensor<4xf32>" : d == "[2]" ? "tensor<3x4xf32>" : "tensor<f32>";
-    check("%x: tensor<3x4x9xf32>", "%r = " + body("%x", "tensor<3x4x9xf32>", out, "%a: tensor<3x4x9xf32>",
-                                                  "%z = arith.constant dense<0.0> : " + out + "\n%s = linalg.reduce { arith.addf } ins(%a : tensor<3x4x9xf32>) outs(%z : " +
-                                                      out + ") dimensions = " + d + "\ncomm.yield %s : " + out),
+    std::string d = dims, out = d == "[0]"      ? "tensor<4x9xf32>"
+                                : d == "[1]"    ? "tensor<3x9xf32>"
+                                : d == "[0, 2]" ? "tensor<4xf32>"
+                                : d == "[2]"    ? "tensor<3x4xf32>"
+                                                : "tensor<f32>";
+    check("%x: tensor<3x4x9xf32>",
+          "%r = " + body("%x", "tensor<3x4x9xf32>", out, "%a: tensor<3x4x9xf32>",
+                         "%z = arith.constant dense<0.0> : " + out +
+                             "\n%s = linalg.reduce { arith.addf } ins(%a : tensor<3x4x9xf32>) outs(%z : " + out +
+                             ") dimensions = " + d + "\ncomm.yield %s : " + out),
           1e-5);
   }
 }
@@ -248,24 +287,30 @@ TEST(Codegen, RotaryForms) {
     for (const char *batch : {"1", "2"}) {
       std::string c = std::string("tensor<") + batch + "x5x4xf32>";
       check("%x: tensor<2x3x5x10xf32>, %c: " + c + ", %s: " + c,
-            "%r = " + body("%x, %c, %s", "tensor<2x3x5x10xf32>, " + c + ", " + c, "tensor<2x3x5x10xf32>", "%a: tensor<2x3x5x10xf32>, %b: " + c + ", %d: " + c,
-                           std::string("%y = comm.rotary %a, %b, %d") + form + " : tensor<2x3x5x10xf32>, " + c + "\ncomm.yield %y : tensor<2x3x5x10xf32>"));
+            "%r = " + body("%x, %c, %s", "tensor<2x3x5x10xf32>, " + c + ", " + c, "tensor<2x3x5x10xf32>",
+                           "%a: tensor<2x3x5x10xf32>, %b: " + c + ", %d: " + c,
+                           std::string("%y = comm.rotary %a, %b, %d") + form + " : tensor<2x3x5x10xf32>, " + c +
+                               "\ncomm.yield %y : tensor<2x3x5x10xf32>"));
     }
 }
 
 TEST(Codegen, IntegersBoolsAndCasts) {
   check("%x: tensor<6x5xi64>, %y: tensor<6x5xi64>",
-        "%r:3 = " + body("%x, %y", "tensor<6x5xi64>, tensor<6x5xi64>", "tensor<6x5xi1>, tensor<6x5xf32>, tensor<6x5xi32>", "%a: tensor<6x5xi64>, %b: tensor<6x5xi64>",
-                         "%c = arith.cmpi slt, %a, %b : tensor<6x5xi64>\n%f = arith.sitofp %a : tensor<6x5xi64> to tensor<6x5xf32>\n%m = arith.maxsi %a, %b : tensor<6x5xi64>\n"
-                         "%t = arith.trunci %m : tensor<6x5xi64> to tensor<6x5xi32>\ncomm.yield %c, %f, %t : tensor<6x5xi1>, tensor<6x5xf32>, tensor<6x5xi32>"));
+        "%r:3 = " + body("%x, %y", "tensor<6x5xi64>, tensor<6x5xi64>",
+                         "tensor<6x5xi1>, tensor<6x5xf32>, tensor<6x5xi32>", "%a: tensor<6x5xi64>, %b: tensor<6x5xi64>",
+                         "%c = arith.cmpi slt, %a, %b : tensor<6x5xi64>\n%f = arith.sitofp %a : tensor<6x5xi64> to "
+                         "tensor<6x5xf32>\n%m = arith.maxsi %a, %b : tensor<6x5xi64>\n"
+                         "%t = arith.trunci %m : tensor<6x5xi64> to tensor<6x5xi32>\ncomm.yield %c, %f, %t : "
+                         "tensor<6x5xi1>, tensor<6x5xf32>, tensor<6x5xi32>"));
 }
 
 TEST(Codegen, HalfPrecisionRoundsOnceAtTheStore) {
   for (const char *type : {"bf16", "f16"}) {
     SCOPED_TRACE(type);
     std::string t = std::string("tensor<4x40x") + type + ">", v = std::string("tensor<40x") + type + ">";
-    check("%x: " + t + ", %w: " + v, "%r = " + body("%x, %w", t + ", " + v, t, "%a: " + t + ", %c: " + v,
-                                                    "%n = comm.rms_norm %a, %c epsilon 1.0e-5 : " + t + ", " + v + "\ncomm.yield %n : " + t),
+    check("%x: " + t + ", %w: " + v,
+          "%r = " + body("%x, %w", t + ", " + v, t, "%a: " + t + ", %c: " + v,
+                         "%n = comm.rms_norm %a, %c epsilon 1.0e-5 : " + t + ", " + v + "\ncomm.yield %n : " + t),
           std::string(type) == "bf16" ? 8e-3 : 1e-3);
   }
 }
@@ -278,7 +323,8 @@ TEST(Codegen, EmptyTensor) {
 /// Bodies that one loop nest cannot compute are refused with the reason.
 TEST(Codegen, RefusesWhatIsNotOneLoopNest) {
   auto refuse = [](const std::string &signature, const std::string &fused, const std::string &reason) {
-    auto module = parseSourceString<ModuleOp>("func.func @f(" + signature + ") {\n" + fused + "\n return\n}", &context());
+    auto module =
+        parseSourceString<ModuleOp>("func.func @f(" + signature + ") {\n" + fused + "\n return\n}", &context());
     ASSERT_TRUE(module);
     module->walk([&](FusedOp op) {
       std::string why;
@@ -286,27 +332,35 @@ TEST(Codegen, RefusesWhatIsNotOneLoopNest) {
       EXPECT_NE(why.find(reason), std::string::npos) << why;
     });
   };
-  refuse("%x: tensor<4x8xf32>", "%r = " + body("%x", "tensor<4x8xf32>", "tensor<8x4xf32>", "%a: tensor<4x8xf32>",
-                                               "%e = tensor.empty() : tensor<8x4xf32>\n%t = linalg.transpose ins(%a : tensor<4x8xf32>) outs(%e : tensor<8x4xf32>) "
-                                               "permutation = [1, 0]\ncomm.yield %t : tensor<8x4xf32>"),
+  refuse("%x: tensor<4x8xf32>",
+         "%r = " + body("%x", "tensor<4x8xf32>", "tensor<8x4xf32>", "%a: tensor<4x8xf32>",
+                        "%e = tensor.empty() : tensor<8x4xf32>\n%t = linalg.transpose ins(%a : tensor<4x8xf32>) "
+                        "outs(%e : tensor<8x4xf32>) "
+                        "permutation = [1, 0]\ncomm.yield %t : tensor<8x4xf32>"),
          "linalg.transpose");
-  refuse("%x: tensor<4xf64>", "%r = " + body("%x", "tensor<4xf64>", "tensor<4xf64>", "%a: tensor<4xf64>", "%t = math.exp %a : tensor<4xf64>\ncomm.yield %t : tensor<4xf64>"),
+  refuse("%x: tensor<4xf64>",
+         "%r = " + body("%x", "tensor<4xf64>", "tensor<4xf64>", "%a: tensor<4xf64>",
+                        "%t = math.exp %a : tensor<4xf64>\ncomm.yield %t : tensor<4xf64>"),
          "math library");
   refuse("%x: tensor<4xf32>, %y: tensor<8xf32>",
-         "%r:2 = " + body("%x, %y", "tensor<4xf32>, tensor<8xf32>", "tensor<4xf32>, tensor<8xf32>", "%a: tensor<4xf32>, %b: tensor<8xf32>",
-                          "%s = arith.negf %a : tensor<4xf32>\n%t = arith.negf %b : tensor<8xf32>\ncomm.yield %s, %t : tensor<4xf32>, tensor<8xf32>"),
+         "%r:2 = " + body("%x, %y", "tensor<4xf32>, tensor<8xf32>", "tensor<4xf32>, tensor<8xf32>",
+                          "%a: tensor<4xf32>, %b: tensor<8xf32>",
+                          "%s = arith.negf %a : tensor<4xf32>\n%t = arith.negf %b : tensor<8xf32>\ncomm.yield %s, %t : "
+                          "tensor<4xf32>, tensor<8xf32>"),
          "loop nest");
 }
 
 /// Same input, same bytes.
 TEST(Codegen, IsDeterministic) {
-  auto module = parseSourceString<ModuleOp>("func.func @f(%x: tensor<4x8xf32>) {\n%r = " +
-                                                body("%x", "tensor<4x8xf32>", "tensor<4x8xf32>", "%a: tensor<4x8xf32>",
-                                                     "%t = comm.softmax %a : tensor<4x8xf32>\ncomm.yield %t : tensor<4x8xf32>") +
-                                                "\n return\n}",
-                                            &context());
+  auto module =
+      parseSourceString<ModuleOp>("func.func @f(%x: tensor<4x8xf32>) {\n%r = " +
+                                      body("%x", "tensor<4x8xf32>", "tensor<4x8xf32>", "%a: tensor<4x8xf32>",
+                                           "%t = comm.softmax %a : tensor<4x8xf32>\ncomm.yield %t : tensor<4x8xf32>") +
+                                      "\n return\n}",
+                                  &context());
   module->walk([&](FusedOp op) {
-    auto first = compileKernels({{"k", &op.getBody().front()}}, {}), second = compileKernels({{"k", &op.getBody().front()}}, {});
+    auto first = compileKernels({{"k", &op.getBody().front()}}, {}),
+         second = compileKernels({{"k", &op.getBody().front()}}, {});
     ASSERT_TRUE(succeeded(first) && succeeded(second));
     for (size_t i = 0; i < first->size(); ++i)
       EXPECT_EQ((*first)[i].bytes, (*second)[i].bytes);

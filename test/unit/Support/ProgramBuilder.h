@@ -5,6 +5,7 @@
 #pragma once
 #include "comm/Executable/Executable.h"
 #include <cstring>
+#include <tuple>
 #include <utility>
 
 namespace comm::test {
@@ -134,6 +135,43 @@ inline Executable makeRowParallelMatmul(int64_t ranks, int64_t m = 3, int64_t k 
   entry.split = build({{"tp", ranks}});
   entry.reference = build({});
   exe.entries.push_back(std::move(entry));
+  return exe;
+}
+
+/// A growing state, two entries as prefill and decode: `present` [2, past + s] is `past` followed by `x` [2, s], and
+/// `total` [2, 1] sums its rows. Entry "prefill": past 0, s 3; "decode": past 3, s 1. The state is split on its first
+/// dimension.
+inline Executable makeDecoder(int64_t ranks) {
+  Executable exe;
+  exe.compilerVersion = "test";
+  exe.modelName = "decoder";
+  addWeight(exe, "ones", {4, 1}, {1, 1, 1, 1});
+  auto build = [&](std::vector<Axis> axes, int64_t past, int64_t s) {
+    ProgramBuilder b(std::move(axes));
+    Layout rows = b.program.grid.axes.empty() ? Layout{} : splitOn(2, 0, {"tp"});
+    int64_t n = past + s, r = shardRange(2, {{"tp"}, 1}, b.program.grid, 0).local;
+    int32_t in = b.input("past", {2, past}, rows), x = b.input("x", {2, s}, rows);
+    int32_t present = b.output("present", {2, n}, rows), total = b.output("total", {2, 1}, rows);
+    auto strided = [](int64_t rows, int64_t cols, int64_t to, int64_t offset) {
+      return Attrs{{"dims", std::vector<int64_t>{rows, cols}},
+                   {"in_strides", std::vector<int64_t>{cols, 1}},
+                   {"out_strides", std::vector<int64_t>{to, 1}},
+                   {"out_offset", offset}};
+    };
+    if (past > 0)
+      b.command("copy", {in}, {present}, strided(r, past, n, 0));
+    b.command("copy", {x}, {present}, strided(r, s, n, past));
+    b.command("matmul", {present, b.weight(0, {n, 1})}, {total});
+    return b.program;
+  };
+  for (auto [name, past, s] : {std::make_tuple("prefill", 0, 3), std::make_tuple("decode", 3, 1)}) {
+    Entry entry;
+    entry.name = name;
+    entry.split = build({{"tp", ranks}}, past, s);
+    entry.reference = build({}, past, s);
+    entry.states = {{"past", "present"}};
+    exe.entries.push_back(std::move(entry));
+  }
   return exe;
 }
 
