@@ -1,0 +1,236 @@
+//===- PlanBuffers.cpp - place every buffer in the arena ------------------===//
+// Matches   comm.buffer of every function of form command
+// Rewrites  offsets on them; comm.arena_bytes and comm.comm_bytes on the function
+// Skips     functions without buffers get an arena of 0 bytes; over the memory limit is an error
+//===----------------------------------------------------------------------===//
+#include "comm/Analysis/Explain.h"
+#include "passes/Lower/BufferPlan.h"
+#include "passes/Lower/Passes.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/Support/FormatVariadic.h"
+
+namespace mlir::comm {
+#define GEN_PASS_DEF_PLANBUFFERSPASS
+#include "passes/Lower/Passes.h.inc"
+namespace {
+
+Value rootOf(Value value) {
+  while (auto view = value.getDefiningOp<ViewOp>())
+    value = view.getSource();
+  return value;
+}
+bool isWhole(Value value) { return getTensorBytes(value.getType()) == getTensorBytes(rootOf(value).getType()); }
+
+/// Lifetimes of the buffers of one function.
+class Lifetimes {
+public:
+  explicit Lifetimes(func::FuncOp function) : function(function) {}
+
+  LogicalResult run() {
+    int64_t time = 0;
+    for (Operation &op : function.getBody().front()) {
+      if (!isa<CommandOp, LaunchOp>(op))
+        continue;
+      for (Value operand : op.getOperands())
+        touch(operand, time);
+      auto command = dyn_cast<CommandOp>(op);
+      if (command && command.isCollective())
+        for (Value operand : op.getOperands())
+          if (failed(share(command, operand)))
+            return failure();
+      if (command && failed(follow(command, time)))
+        return failure();
+      ++time;
+    }
+    for (auto &[token, command] : started)
+      return command.emitError("form command: token ") << token << " is never waited for";
+    return success();
+  }
+
+  /// Joins the result of an in-place collective with its operand when that ends there.
+  int64_t joinInPlace() {
+    int64_t joined = 0;
+    for (auto [command, time] : reductions) {
+      Value in = command.getInputs()[0], out = command.getOutputs()[0];
+      Value inRoot = rootOf(in), outRoot = rootOf(out);
+      auto a = requests.find(leader(inRoot)), b = requests.find(leader(outRoot));
+      if (a == requests.end() || b == requests.end() || a == b || !isWhole(in) || !isWhole(out) || a->second.bytes != b->second.bytes ||
+          lastUse.lookup(inRoot) != time || b->second.first < time)
+        continue;
+      a->second.last = std::max(a->second.last, b->second.last);
+      leaders[outRoot] = leader(inRoot);
+      ++joined;
+    }
+    return joined;
+  }
+
+  Value leader(Value root) {
+    while (Value next = leaders.lookup(root))
+      root = next;
+    return root;
+  }
+
+  llvm::MapVector<Value, ::comm::plan::BufferRequest> requests;
+
+private:
+  void touch(Value value, int64_t time) {
+    Value root = rootOf(value);
+    if (!root.getDefiningOp<BufferOp>())
+      return;
+    requests.insert({root, {getTensorBytes(root.getType()), time, time, false}});
+    hold(root, time);
+    lastUse[root] = time;
+  }
+  void hold(Value root, int64_t time) {
+    if (auto it = requests.find(root); it != requests.end())
+      it->second.last = std::max(it->second.last, time);
+  }
+
+  LogicalResult share(CommandOp command, Value value) {
+    auto it = requests.find(rootOf(value));
+    if (it == requests.end())
+      return command.emitError("form command: a collective may only use buffers of the arena");
+    it->second.shared = true;
+    return success();
+  }
+
+  /// Tokens: what is started lives until its wait.
+  LogicalResult follow(CommandOp command, int64_t time) {
+    if (command.isWait()) {
+      auto it = started.find(command.getInt("token"));
+      if (it == started.end())
+        return command.emitError("form command: token ") << command.getInt("token") << " was not started, or was waited for before";
+      for (Value operand : it->second->getOperands())
+        hold(rootOf(operand), time);
+      started.erase(it);
+      return success();
+    }
+    if (!command.isCollective())
+      return success();
+    if (command.getInt("plan_id") <= lastPlanId)
+      return command.emitError("form command: plan_id must rise, got ") << command.getInt("plan_id") << " after " << lastPlanId;
+    lastPlanId = command.getInt("plan_id");
+    Value operand = rootOf(command.getInputs()[0]);
+    bool busy = llvm::any_of(started, [&](auto &other) { return rootOf(other.second.getInputs()[0]) == operand; });
+    if (command.getCollectiveName() == "all_reduce" && !busy)
+      reductions.push_back({command, time});
+    if (command.isStart()) {
+      if (!tokens.insert(command.getInt("token")).second)
+        return command.emitError("form command: token ") << command.getInt("token") << " is started twice";
+      started.insert({command.getInt("token"), command});
+    }
+    return success();
+  }
+
+  struct Reduction {
+    CommandOp command;
+    int64_t time;
+  };
+  func::FuncOp function;
+  llvm::MapVector<int64_t, CommandOp> started;
+  llvm::DenseSet<int64_t> tokens;
+  SmallVector<Reduction> reductions; ///< all_reduce whose operand no other collective under way reads
+  DenseMap<Value, int64_t> lastUse;  ///< by a command itself; waits only hold
+  DenseMap<Value, Value> leaders;
+  int64_t lastPlanId = -1;
+};
+
+/// What one rank holds while a function runs.
+struct Footprint {
+  int64_t weights = 0, activations = 0, communication = 0, ports = 0;
+  int64_t total() const { return weights + activations + communication + ports; }
+};
+
+std::string megabytes(int64_t bytes) { return llvm::formatv("{0:f1} MB ({1} bytes)", bytes / 1e6, bytes); }
+
+struct PlanBuffers : impl::PlanBuffersPassBase<PlanBuffers> {
+  using PlanBuffersPassBase::PlanBuffersPassBase;
+
+  void runOnOperation() override {
+    for (func::FuncOp function : getOperation().getOps<func::FuncOp>())
+      if (!function.isExternal() && failed(plan(function)))
+        return signalPassFailure();
+  }
+
+private:
+  LogicalResult plan(func::FuncOp function) {
+    Lifetimes lifetimes(function);
+    if (failed(lifetimes.run()))
+      return failure();
+    if (inPlace)
+      numInPlace += lifetimes.joinInPlace();
+    std::vector<::comm::plan::BufferRequest> requests;
+    DenseMap<Value, int64_t> index;
+    for (auto &[root, request] : lifetimes.requests)
+      if (lifetimes.leader(root) == root) {
+        index[root] = requests.size();
+        requests.push_back(request);
+      }
+    std::string problem = ::comm::plan::check(requests);
+    ::comm::plan::BufferPlan plan;
+    if (problem.empty()) {
+      plan = ::comm::plan::planBuffers(requests);
+      problem = ::comm::plan::verify(requests, plan);
+    }
+    if (!problem.empty())
+      return function.emitError("error[E500]: the buffers of '") << function.getName() << "' could not be placed: " << problem;
+    OpBuilder builder(function);
+    for (BufferOp buffer : llvm::make_early_inc_range(function.getBody().front().getOps<BufferOp>())) {
+      if (!lifetimes.requests.count(buffer)) {
+        if (buffer->use_empty())
+          buffer.erase();
+        else
+          buffer.setOffset(0); // of zero bytes, or only viewed
+        continue;
+      }
+      buffer.setOffset(plan.offsets[index.lookup(lifetimes.leader(buffer))]);
+      ++numBuffers;
+    }
+    function->setAttr(kArenaBytesAttr, builder.getI64IntegerAttr(plan.arenaBytes));
+    function->setAttr(kCommBytesAttr, builder.getI64IntegerAttr(plan.sharedBytes));
+    return function->hasAttr(kReferenceAttr) ? success() : report(function, plan);
+  }
+
+  Footprint footprint(func::FuncOp function, const ::comm::plan::BufferPlan &plan) {
+    Footprint sizes;
+    sizes.communication = plan.sharedBytes;
+    sizes.activations = plan.arenaBytes - plan.sharedBytes;
+    for (Type type : function.getArgumentTypes())
+      sizes.ports += getTensorBytes(type);
+    llvm::DenseSet<Attribute> seen; // tied weights are loaded once
+    function.walk([&](Operation *op) {
+      if (auto data = dyn_cast<DataOp>(op))
+        sizes.weights += getTensorBytes(data.getType());
+      auto weight = dyn_cast<LoadedWeightOp>(op);
+      if (!weight)
+        return;
+      NamedAttrList key(weight->getAttrDictionary());
+      if (seen.insert(key.getDictionary(op->getContext())).second)
+        sizes.weights += getTensorBytes(weight.getType());
+    });
+    return sizes;
+  }
+
+  LogicalResult report(func::FuncOp function, const ::comm::plan::BufferPlan &plan) {
+    Footprint sizes = footprint(function, plan);
+    explain(getOperation(), "memory",
+            "'" + function.getName() + "' needs " + megabytes(sizes.total()) + " per rank: weights and constants " + megabytes(sizes.weights) + ", activations " +
+                megabytes(sizes.activations) + ", communication " + megabytes(sizes.communication) + ", inputs and outputs " + megabytes(sizes.ports) +
+                "; no plan of the arena is below " + megabytes(plan.lowerBound) + ", this one has " + megabytes(plan.arenaBytes));
+    if (memoryLimit <= 0 || sizes.total() <= memoryLimit)
+      return success();
+    InFlightDiagnostic error = function.emitError("error[E501]: '") << function.getName() << "' needs " << megabytes(sizes.total()) << " per rank, the limit is "
+                                                                     << megabytes(memoryLimit) << ": weights and constants " << megabytes(sizes.weights)
+                                                                     << ", activations " << megabytes(sizes.activations) << ", communication "
+                                                                     << megabytes(sizes.communication) << ", inputs and outputs " << megabytes(sizes.ports);
+    int64_t rest = memoryLimit - (sizes.total() - sizes.weights);
+    if (rest > 0 && sizes.weights > sizes.total() / 2)
+      error << "; split the weights over " << llvm::divideCeil(sizes.weights, rest) << " times as many ranks, or raise the limit to " << sizes.total() << " bytes";
+    else
+      error << "; smaller input shapes reduce activations and communication, or raise the limit to " << sizes.total() << " bytes";
+    return error;
+  }
+};
+} // namespace
+} // namespace mlir::comm
