@@ -50,6 +50,8 @@ void takeShard(const Blocks &b, const exe::ShardRange &range, const char *whole,
 
 /// A grid beyond this is not believed.
 static constexpr int64_t maxRanks = 1 << 20;
+/// Nor a dimension beyond this: leaves room for rounding up to whole shards.
+static constexpr int64_t maxSize = int64_t(1) << 60;
 
 Status comm::rt::readShards(const Preparation &p, int64_t size, Shards &out) {
   std::vector<std::string> axes;
@@ -61,6 +63,8 @@ Status comm::rt::readShards(const Preparation &p, int64_t size, Shards &out) {
     return s;
   if (split.grain < 1)
     return p.bad("'grain' is " + std::to_string(split.grain) + ", expected at least 1");
+  if (size > maxSize)
+    return p.bad("size " + std::to_string(size) + " is too large to split");
   if (size % split.grain != 0)
     return p.bad("size " + std::to_string(size) + " is not a multiple of the grain " + std::to_string(split.grain));
   const exe::Grid &grid = *p.context.grid;

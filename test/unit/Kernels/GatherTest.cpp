@@ -155,5 +155,5 @@ TEST(Embedding, Refuses) {
   EXPECT_REFUSED(status(10), Code::InvalidArgument, "index -11");
   EXPECT_REFUSED(status(11), Code::BadExecutable, "rows");
   EXPECT_REFUSED(status(-1), Code::BadExecutable, "'vocab'");
-  EXPECT_REFUSED(status(INT64_MAX), Code::BadExecutable, "rows");
+  EXPECT_REFUSED(status(INT64_MAX), Code::BadExecutable, "too large to split");
 }

@@ -11,12 +11,14 @@ __attribute__((section(".text.scale"))) void scale(void *const *buffers, int64 b
     out[i] = in[i] * pick(i) + 0.5f;
 }
 
-/* A table of addresses: absolute relocations in constants. Compilers put one in a writable section, so it is written by hand. */
+/* A table of addresses: absolute relocations in constants. Compilers put one in a writable section, so it is written by
+ * hand. */
 __attribute__((used)) static void addOne(float *x) { *x += 1.0f; }
 __attribute__((used)) static void twice(float *x) { *x *= 2.0f; }
 __attribute__((used)) static void negate(float *x) { *x = -*x; }
 extern void (*const actions[3])(float *) __attribute__((visibility("hidden")));
-__asm__(".section .rodata.actions,\"a\",@progbits\n.balign 8\n.hidden actions\n.globl actions\nactions: .quad addOne, twice, negate\n.text\n");
+__asm__(".section .rodata.actions,\"a\",@progbits\n.balign 8\n.hidden actions\n.globl actions\nactions: .quad addOne, "
+        "twice, negate\n.text\n");
 
 void choose(void *const *buffers, int64 begin, int64 end) {
   float *out = (float *)buffers[0];
