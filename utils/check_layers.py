@@ -19,7 +19,7 @@ RULES = {
     "Solver": ([], PLAIN),
     "IR": ([], MLIR),
     "Analysis": (["IR", "Cost"], MLIR),
-    "Import": (["IR"], MLIR),
+    "Import": (["IR", "lib"], MLIR),  # folds constants with the interpreter
     "Export": (["IR", "Executable"], MLIR),
     "lib": (COMPILER + ["Executable", "Import", "Export"], MLIR),  # any other folder of lib/
     "passes/*": (COMPILER + ["Executable", "lib"], MLIR),  # one phase: no other phase

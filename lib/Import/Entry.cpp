@@ -1,0 +1,291 @@
+//===- Entry.cpp - one entry of a model becomes a function ----------------===//
+#include "Entry.h"
+#include "OpTable.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/Verifier.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+namespace mlir::comm {
+
+void EntryImporter::problem(const char *code, const Twine &what, const Twine &where, const Twine &hint) {
+  if (++numProblems <= 20)
+    problems.push_back({code, what.str(), where.str(), hint.str()});
+}
+
+Location EntryImporter::locOf(const std::string &name) {
+  return NameLoc::get(StringAttr::get(module.getContext(), name.empty() ? "?" : name));
+}
+
+Type EntryImporter::elementType(int64_t onnxType) {
+  MLIRContext *context = module.getContext();
+  switch (onnxType) {
+  case onnx::Float:
+    return Float32Type::get(context);
+  case onnx::Float16:
+    return Float16Type::get(context);
+  case onnx::BFloat16:
+    return BFloat16Type::get(context);
+  case onnx::Double:
+    return Float64Type::get(context);
+  case onnx::Int8:
+    return IntegerType::get(context, 8);
+  case onnx::Int16:
+    return IntegerType::get(context, 16);
+  case onnx::Int32:
+    return IntegerType::get(context, 32);
+  case onnx::Int64:
+    return IntegerType::get(context, 64);
+  case onnx::Bool:
+    return IntegerType::get(context, 1);
+  default:
+    return nullptr;
+  }
+}
+
+LogicalResult EntryImporter::checkBudget(ArrayRef<int64_t> shape, Type element, const std::string &where) {
+  int64_t bytes = getElementBytes(element);
+  if (llvm::is_contained(shape, 0) && llvm::all_of(shape, [](int64_t size) { return size >= 0; }))
+    return success();
+  for (int64_t size : shape)
+    if (size < 0 || __builtin_mul_overflow(bytes, size, &bytes) || bytes > model.options.maxTensorBytes) {
+      problem("E304", "a value of this shape is above the limit of " + Twine(model.options.maxTensorBytes) + " bytes",
+              where);
+      return failure();
+    }
+  return success();
+}
+
+bool EntryImporter::addArguments() {
+  SmallVector<Type> types;
+  for (const onnx::ValueInfo *input : arguments) {
+    Type element = input->isTensor ? elementType(input->dataType) : nullptr;
+    if (!element) {
+      problem("E310", "element type " + onnx::nameOf(input->dataType) + " is not supported",
+              "graph input '" + input->name + "'");
+      continue;
+    }
+    if (mlir::failed(checkBudget(shapes[input->name], element, "graph input '" + input->name + "'")))
+      continue;
+    types.push_back(RankedTensorType::get(shapes[input->name], element));
+  }
+  if (types.size() != arguments.size())
+    return false;
+  function = func::FuncOp::create(locOf(model.model.graph.name), options.entryName,
+                                  FunctionType::get(module.getContext(), types, {}));
+  function->setAttr(kEntryAttr, UnitAttr::get(module.getContext()));
+  Block *block = function.addEntryBlock();
+  builder = std::make_unique<OpBuilder>(OpBuilder::atBlockEnd(block));
+  for (auto [index, input] : llvm::enumerate(arguments)) {
+    function.setArgAttr(index, kNameAttr, builder->getStringAttr(input->name));
+    block->getArgument(index).setLoc(locOf(input->name));
+    values[input->name] = block->getArgument(index);
+  }
+  return true;
+}
+
+Value EntryImporter::lookup(const std::string &name) {
+  auto found = values.find(name);
+  if (found != values.end())
+    return found->second;
+  auto initializer = model.initializers.find(name);
+  if (initializer == model.initializers.end())
+    return nullptr;
+  OpBuilder::InsertionGuard guard(*builder);
+  builder->setInsertionPointToStart(&function.front());
+  Value value = tensorValue(*initializer->second, name);
+  if (value)
+    values[name] = value;
+  else
+    failed.insert(name);
+  return value;
+}
+
+/// Weights stay in the file; integers (shapes, positions) and single numbers come in, so that shape arithmetic folds.
+Value EntryImporter::tensorValue(const onnx::Tensor &tensor, const std::string &name) {
+  Type element = elementType(tensor.dataType);
+  if (!element) {
+    problem("E310", "element type " + onnx::nameOf(tensor.dataType) + " is not supported", "tensor '" + name + "'");
+    return nullptr;
+  }
+  auto type = RankedTensorType::get(tensor.dims, element);
+  ArrayRef<char> bytes = model.bytesOf(tensor);
+  bool small =
+      isa<FloatType>(element) ? type.getNumElements() <= 1 : type.getNumElements() <= ValueBuilder::kMaxFoldedElements;
+  Location loc = locOf(name);
+  if (small || tensor.file.empty()) {
+    if (element.isInteger(1)) {
+      SmallVector<bool> bools(bytes.size());
+      for (size_t i = 0; i < bytes.size(); ++i)
+        bools[i] = bytes[i] != 0;
+      return arith::ConstantOp::create(*builder, loc, DenseElementsAttr::get(type, bools));
+    }
+    if (type.getNumElements() == 0)
+      return arith::ConstantOp::create(*builder, loc, DenseElementsAttr::get(type, ArrayRef<Attribute>{}));
+    return arith::ConstantOp::create(*builder, loc, DenseElementsAttr::getFromRawBuffer(type, bytes));
+  }
+  auto weight =
+      WeightOp::create(*builder, loc, type, name, tensor.file, tensor.offset, type, ArrayAttr(), LayoutAttr());
+  return splitHalves(tensor, weight);
+}
+
+/// Rotary tables often hold the same half twice along the last dimension. Said as a concatenation, form `global` shows
+/// it without reading the weight again.
+Value EntryImporter::splitHalves(const onnx::Tensor &tensor, WeightOp weight) {
+  constexpr int64_t kMaxBytes = 64 << 20;
+  auto uses = model.numUses.find(tensor.name), others = model.numUsesNotMul.find(tensor.name);
+  if (tensor.dims.size() < 2 || tensor.dims.back() % 2 || tensor.bytes > kMaxBytes || uses == model.numUses.end() ||
+      others->second != 0)
+    return weight;
+  ArrayRef<char> bytes = model.bytesOf(tensor);
+  size_t row = static_cast<size_t>(tensor.dims.back() * getElementBytes(weight.getType().getElementType())),
+         half = row / 2;
+  bool varies = false;
+  for (size_t start = 0; start < bytes.size(); start += row) {
+    if (bytes.slice(start, half) != bytes.slice(start + half, half))
+      return weight;
+    varies |= bytes.slice(start, half) != bytes.slice(0, half) || !llvm::all_equal(bytes.slice(start, half));
+  }
+  if (!varies)
+    return weight;
+  SmallVector<int64_t> shape(tensor.dims.begin(), tensor.dims.end());
+  shape.back() /= 2;
+  auto type = RankedTensorType::get(shape, weight.getType().getElementType());
+  auto slice = SliceAttr::get(builder->getContext(), static_cast<int64_t>(shape.size()) - 1, 0, shape.back());
+  weight.setSlicesAttr(builder->getArrayAttr({slice}));
+  weight.getResult().setType(type);
+  builder->setInsertionPointAfter(weight);
+  return tensor::ConcatOp::create(*builder, weight.getLoc(), static_cast<int64_t>(shape.size()) - 1,
+                                  ValueRange{weight, weight});
+}
+
+LogicalResult EntryImporter::define(const onnx::Node &node, const std::string &name, Value value) {
+  auto type = cast<RankedTensorType>(value.getType());
+  if (mlir::failed(checkBudget(type.getShape(), type.getElementType(), node.describe())))
+    return failure();
+  if (__builtin_add_overflow(totalBytes, getTensorBytes(type), &totalBytes) ||
+      totalBytes > model.options.maxTotalBytes) {
+    problem("E304",
+            "the values of the graph together are above the limit of " + Twine(model.options.maxTotalBytes) + " bytes",
+            node.describe());
+    return failure();
+  }
+  values[name] = value;
+  return success();
+}
+
+bool EntryImporter::addNodes() {
+  bool good = true;
+  for (const onnx::Node &node : model.model.graph.nodes) {
+    auto poison = [&] {
+      for (const std::string &output : node.outputs)
+        failed.insert(output);
+      good = false;
+    };
+    bool ready = true;
+    for (const std::string &input : node.inputs)
+      ready &= input.empty() || (!failed.count(input) && lookup(input));
+    if (!ready) { // its own message, or that of its producer, is there already
+      poison();
+      continue;
+    }
+    Location loc = locOf(node.name.empty() && !node.outputs.empty() ? node.outputs[0] : node.name);
+    ValueBuilder valueBuilder(*builder, loc);
+    NodeContext context(*this, node, valueBuilder);
+    if (mlir::failed(OpTable::get().find(node)(context))) {
+      poison();
+      continue;
+    }
+    for (const std::string &output : node.outputs)
+      if (!output.empty() && !values.count(output)) {
+        problem("E311", "output '" + output + "' of this operator is not supported", node.describe());
+        poison();
+        break;
+      }
+  }
+  return good;
+}
+
+std::string EntryImporter::rootOf(std::string name) const {
+  for (auto found = aliases.find(name); found != aliases.end(); found = aliases.find(name))
+    name = found->second;
+  return name;
+}
+
+/// A cache: a graph output that is a graph input with something appended. The pair is found from what the nodes do,
+/// never from names.
+void EntryImporter::markStates() {
+  std::map<std::string, size_t> argumentOf;
+  for (auto [index, input] : llvm::enumerate(arguments))
+    argumentOf[input->name] = index;
+  std::set<size_t> taken;
+  for (auto [index, output] : llvm::enumerate(model.model.graph.outputs)) {
+    auto past = appended.find(rootOf(output.name));
+    if (past == appended.end())
+      continue;
+    auto argument = argumentOf.find(rootOf(past->second));
+    if (argument == argumentOf.end() || !taken.insert(argument->second).second)
+      continue;
+    StringAttr name = builder->getStringAttr(argument->first);
+    function.setArgAttr(argument->second, kStateAttr, name);
+    function.setResultAttr(index, kStateAttr, name);
+  }
+}
+
+bool EntryImporter::finish() {
+  SmallVector<Value> results;
+  SmallVector<Type> types;
+  for (const onnx::ValueInfo &output : model.model.graph.outputs) {
+    Value value = lookup(output.name);
+    if (!value)
+      return false;
+    results.push_back(value);
+    types.push_back(value.getType());
+  }
+  func::ReturnOp::create(*builder, locOf("return"), results);
+  function.setType(FunctionType::get(module.getContext(), function.getArgumentTypes(), types));
+  for (auto [index, output] : llvm::enumerate(model.model.graph.outputs))
+    function.setResultAttr(index, kNameAttr, builder->getStringAttr(output.name));
+  markStates();
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(function.front())))
+    if (isOpTriviallyDead(&op))
+      op.erase();
+  return true;
+}
+
+LogicalResult EntryImporter::run(ModuleOp target) {
+  module = target;
+  MLIRContext *context = module.getContext();
+  context->loadDialect<CommDialect, arith::ArithDialect, math::MathDialect, linalg::LinalgDialect,
+                       tensor::TensorDialect, func::FuncDialect>();
+  for (const onnx::Node &node : model.model.graph.nodes)
+    if (!OpTable::get().find(node))
+      problem("E310", node.qualifiedOp() + " is not supported", node.describe(),
+              "commc check lists everything that is not supported");
+  if (module.lookupSymbol(options.entryName))
+    problem("E313", "there is an entry '" + options.entryName + "' already");
+  if (numProblems || !resolveShapes())
+    return failure();
+  // Whatever a builder would say on the console belongs into the list.
+  std::string diagnostics;
+  ScopedDiagnosticHandler handler(context, [&](Diagnostic &diagnostic) {
+    diagnostics += (diagnostics.empty() ? "" : "; ") + diagnostic.str();
+    return success();
+  });
+  bool good = addArguments() && addNodes() && finish() && numProblems == 0;
+  if (good && mlir::failed(verify(function))) {
+    problem("E319", "the imported entry is not valid IR: " + diagnostics);
+    good = false;
+  }
+  if (!good) {
+    if (function)
+      function->erase();
+    if (numProblems == 0)
+      problem("E319", "the import failed without a reason: " + diagnostics);
+    return failure();
+  }
+  module.push_back(function);
+  return success();
+}
+
+} // namespace mlir::comm

@@ -1,0 +1,56 @@
+//===- Entry.h - one entry of a model becomes a function --------*- C++ -*-===//
+#ifndef COMM_LIB_IMPORT_ENTRY_H
+#define COMM_LIB_IMPORT_ENTRY_H
+#include "ModelImpl.h"
+#include "NodeContext.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include <set>
+#include <unordered_map>
+#include <unordered_set>
+
+namespace mlir::comm {
+
+class EntryImporter {
+public:
+  EntryImporter(const OnnxModel::Impl &model, const ImportOptions &options, Problems &problems)
+      : model(model), options(options), problems(problems) {}
+  LogicalResult run(ModuleOp module);
+
+  /// Value of an ONNX name; makes initializers when they are first asked for. Null: absent, or its producer failed.
+  Value lookup(const std::string &name);
+  LogicalResult define(const onnx::Node &node, const std::string &name, Value value);
+  void problem(const char *code, const Twine &what, const Twine &where = "", const Twine &hint = "");
+  LogicalResult checkBudget(ArrayRef<int64_t> shape, Type element, const std::string &where);
+  Type elementType(int64_t onnxType);
+  Value tensorValue(const onnx::Tensor &tensor, const std::string &name);
+
+  std::unordered_map<std::string, std::string> appended; ///< value -> past value that it continues
+  std::unordered_map<std::string, std::string> aliases;  ///< value -> value it equals
+
+private:
+  bool resolveShapes();
+  bool addArguments();
+  bool addNodes();
+  bool finish();
+  void markStates();
+  bool isArgument(const onnx::ValueInfo &input) const;
+  std::string rootOf(std::string name) const;
+  Value splitHalves(const onnx::Tensor &tensor, WeightOp weight);
+  Location locOf(const std::string &name);
+
+  const OnnxModel::Impl &model;
+  const ImportOptions &options;
+  Problems &problems;
+  ModuleOp module;
+  func::FuncOp function;
+  std::unique_ptr<OpBuilder> builder;
+  std::unordered_map<std::string, Value> values;
+  std::unordered_set<std::string> failed;             ///< names whose producers were refused
+  std::map<std::string, SmallVector<int64_t>> shapes; ///< of the arguments
+  std::vector<const onnx::ValueInfo *> arguments;
+  int64_t totalBytes = 0;
+  int numProblems = 0;
+};
+
+} // namespace mlir::comm
+#endif

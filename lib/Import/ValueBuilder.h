@@ -1,0 +1,100 @@
+//===- ValueBuilder.h - small words for building form `global` --*- C++ -*-===//
+// Every method returns a value on static shapes, folded where its operands are constants. Numpy broadcasting is made
+// explicit here.
+//===----------------------------------------------------------------------===//
+#ifndef COMM_LIB_IMPORT_VALUEBUILDER_H
+#define COMM_LIB_IMPORT_VALUEBUILDER_H
+#include "comm/IR/CommOps.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/Builders.h"
+#include <optional>
+
+namespace mlir::comm {
+
+enum class Reduction { Sum, Prod, Max, Min };
+
+class ValueBuilder {
+public:
+  /// Folding stops at constants of this many elements; splats have no limit.
+  static constexpr int64_t kMaxFoldedElements = 1 << 16;
+
+  ValueBuilder(OpBuilder &builder, Location loc) : builder(builder), loc(loc) {}
+  OpBuilder &getBuilder() { return builder; }
+  void setLoc(Location newLoc) { loc = newLoc; }
+  MLIRContext *getContext() { return builder.getContext(); }
+
+  static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
+  static ArrayRef<int64_t> shapeOf(Value value) { return typeOf(value).getShape(); }
+  static Type elementOf(Value value) { return typeOf(value).getElementType(); }
+  static bool isFloat(Value value) { return isa<FloatType>(elementOf(value)); }
+  static RankedTensorType withShape(Value value, ArrayRef<int64_t> shape) {
+    return RankedTensorType::get(shape, elementOf(value));
+  }
+  static RankedTensorType withElement(Value value, Type element) {
+    return RankedTensorType::get(shapeOf(value), element);
+  }
+
+  // Constants.
+  Value constant(DenseElementsAttr value);
+  Value splat(RankedTensorType type, double value);
+  Value splatLike(Value like, double value) { return splat(typeOf(like), value); }
+  Value ints(ArrayRef<int64_t> values, ArrayRef<int64_t> shape, Type element);
+  Value ints(ArrayRef<int64_t> values) { return ints(values, {int64_t(values.size())}, builder.getI64Type()); }
+  /// None when the value is not a constant.
+  static DenseElementsAttr getConstant(Value value);
+  static std::optional<SmallVector<int64_t>> getConstantInts(Value value);
+  /// The number that all elements of a constant have.
+  static std::optional<double> getSplat(Value value);
+
+  /// Creates any op with one result and folds it.
+  template <typename OpTy, typename... Args> Value create(Args &&...args) {
+    return fold(OpTy::create(builder, loc, std::forward<Args>(args)...));
+  }
+  Value fold(Operation *op);
+
+  // Shapes. Sizes must fit; callers check what comes from the model.
+  Value reshape(Value value, ArrayRef<int64_t> shape);
+  Value transpose(Value value, ArrayRef<int64_t> permutation);
+  Value broadcastTo(Value value, ArrayRef<int64_t> shape);
+  Value slice(Value value, ArrayRef<int64_t> offsets, ArrayRef<int64_t> sizes, ArrayRef<int64_t> strides);
+  Value sliceDim(Value value, int64_t dim, int64_t start, int64_t size, int64_t stride = 1);
+  Value concat(ArrayRef<Value> values, int64_t dim);
+  /// The rows of a dimension in another order; -1 steps back.
+  Value reverse(Value value, int64_t dim);
+  Value empty(RankedTensorType type);
+  /// Common shape under numpy broadcasting; false when there is none.
+  static bool broadcastShapes(ArrayRef<int64_t> lhs, ArrayRef<int64_t> rhs, SmallVectorImpl<int64_t> &result);
+  /// Brings both to their common shape, which must exist.
+  void broadcastPair(Value &lhs, Value &rhs);
+
+  // Elementwise with broadcasting; integer or float by the element type.
+  Value add(Value a, Value b);
+  Value sub(Value a, Value b);
+  Value mul(Value a, Value b);
+  Value div(Value a, Value b); ///< integers truncate
+  Value max(Value a, Value b); ///< NaN wins
+  Value min(Value a, Value b);
+  Value addScalar(Value a, double b) { return add(a, splatLike(a, b)); }
+  Value mulScalar(Value a, double b) { return mul(a, splatLike(a, b)); }
+  Value compare(arith::CmpFPredicate floatCase, arith::CmpIPredicate intCase, Value a, Value b);
+  Value select(Value condition, Value a, Value b);
+  Value logicalNot(Value a);
+  Value neg(Value a);
+  Value sigmoid(Value a);
+  template <typename OpTy> Value unary(Value a) { return create<OpTy>(a); }
+  Value castTo(Value value, Type element);
+  /// Drops or keeps (size 1) the reduced dimensions. Sums of half types are kept in f32.
+  Value reduce(Reduction kind, Value value, ArrayRef<int64_t> dims, bool keepDims);
+  Value mean(Value value, ArrayRef<int64_t> dims, bool keepDims);
+  Value matmul(Value a, Value b, bool transposeA = false, bool transposeB = false);
+
+private:
+  Value sliceWeight(Value value, ArrayRef<int64_t> offsets, ArrayRef<int64_t> sizes, ArrayRef<int64_t> strides);
+  Value binary(Value a, Value b, function_ref<Value(Value, Value)> make);
+  OpBuilder &builder;
+  Location loc;
+};
+
+} // namespace mlir::comm
+#endif
