@@ -52,3 +52,11 @@ def compare(actual: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> 
         else:
             worst = worst._replace(absolute=max(absolute, worst.absolute))
     return worst
+
+
+def close(actual: np.ndarray, expected: np.ndarray, rtol: float, atol: float) -> bool:
+    """Element by element |actual - expected| <= atol + rtol |expected|; NaN equals NaN. Integers and booleans must be equal."""
+    if expected.dtype.kind in "biu":
+        return bool(np.array_equal(actual, expected))
+    with np.errstate(invalid="ignore", over="ignore"):
+        return bool(np.allclose(actual.astype(np.float64), expected.astype(np.float64), rtol=rtol, atol=atol, equal_nan=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -43,10 +44,17 @@ def find(name: str) -> Path:
 def run(name: str, *arguments, timeout_s: float = 600, check: bool = True) -> subprocess.CompletedProcess:
     """Runs a tool and returns its code, stdout and stderr. With `check`, raises ToolFailed when the code is not 0.
 
-    Raises subprocess.TimeoutExpired after timeout_s; the tool and its ranks are then gone.
+    Raises subprocess.TimeoutExpired after timeout_s; the tool and its ranks are then gone, as they are after an interruption.
     """
     command = [str(find(name)), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0)
+    try:
+        out, err = process.communicate(timeout=timeout_s)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    done = subprocess.CompletedProcess(command, process.returncode, out, err)
     if check and done.returncode != 0:
         raise ToolFailed(command, done.returncode, done.stderr)
     return done

@@ -17,6 +17,7 @@ CONFIGS = {
     "llama": (llama, llama.Config()),
     "llama-mha": (llama, llama.Config(kv_heads=8, opset=18, qkv_bias=True)),
     "llama-head-dim": (llama, llama.Config(hidden=48, heads=4, kv_heads=1, head_dim=20, opset=22)),
+    "llama-bare": (llama, llama.Config(bare=True, cache=True)),
     "llama-f16": (llama, llama.Config(dtype="f16")),
 }
 

@@ -1,7 +1,8 @@
 """Llama-shaped decoders as torch's exporter decomposes them below opset 23: RMSNorm, rotary, grouped-query attention, SwiGLU.
 
 Inputs input_ids int64 [B, S], attention_mask int64 [B, T], with a cache also past_key_values.N.key and .value [B, K, past, D]. Outputs
-logits [B, S, vocab] and present.N.key and .value.
+logits [B, S, vocab] and present.N.key and .value. A bare model is the blocks alone: hidden_states [B, S, E] instead of input_ids,
+and the output hidden_states_out [B, S, E] instead of logits.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Config:
     qkv_bias: bool = False
     theta: float = 10000.0
     cache: bool = False
+    bare: bool = False
     dtype: str = "f32"
     opset: int = 20
     seed: int = 0
@@ -54,14 +56,18 @@ def build(config: Config, folder: Path, external: bool = False, sparse: bool = F
         raise ValueError("heads must be a multiple of kv_heads, hidden of heads, and the head size must be even")
     net = Net("llama", folder, c.opset, c.seed, c.dtype, external, sparse, c.batch, c.sequence)
     g = net.g
-    ids = g.input("input_ids", TensorProto.INT64, [net.batch, net.sequence])
+    if c.bare:
+        first = g.input("hidden_states", net.onnx_dtype, [net.batch, net.sequence, c.hidden])
+    else:
+        first = g.input("input_ids", TensorProto.INT64, [net.batch, net.sequence])
     mask = g.input("attention_mask", TensorProto.INT64, [net.batch, "total_sequence" if c.cache else net.sequence])
     pasts = kv.declare(net, c.layers, c.kv_heads, c.size) if c.cache else []
-    batch, sequence = net.dim(ids, 0, net.batch), net.dim(ids, 1, net.sequence)
+    batch, sequence = net.dim(first, 0, net.batch), net.dim(first, 1, net.sequence)
     past = g.op("Shape", pasts[0][0], start=2, end=3) if c.cache else g.const([0])
     total = g.op("Add", past, sequence) if c.cache else sequence
     dims = (batch, sequence, total)
-    x = g.op("Gather", net.weight("model.embed_tokens.weight", (c.vocab, c.hidden), 0.5), ids, name="/model/embed_tokens/Gather")
+    x = first if c.bare else g.op("Gather", net.weight("model.embed_tokens.weight", (c.vocab, c.hidden), 0.5), first,
+                                  name="/model/embed_tokens/Gather")
     zero, one = g.const(0), g.const(1)
     scalar_total = g.op("Squeeze", total, g.const([0]))
     queries = g.op("Range", g.op("Squeeze", past, g.const([0])), scalar_total, one, name="/model/positions/Range")
@@ -69,6 +75,10 @@ def build(config: Config, folder: Path, external: bool = False, sparse: bool = F
     bias = _mask(net, mask, queries, g.op("Range", zero, scalar_total, one))
     for i in range(c.layers):
         x = _layer(net, c, x, bias, cos_sin, dims, i, pasts)
+    if c.bare:
+        g.output(x, "hidden_states_out", net.onnx_dtype, [net.batch, net.sequence, c.hidden])
+        g.save(net.path)
+        return net.path
     logits = net.linear(net.rms_norm(x, "model.norm", c.hidden, 1e-5), "lm_head", c.hidden, c.vocab)
     g.output(logits, "logits", net.onnx_dtype, [net.batch, net.sequence, c.vocab])
     g.save(net.path)
@@ -79,7 +89,12 @@ def make_inputs(config: Config, batch: int = 2, sequence: int = 9, steps: int = 
     """One prefill and `steps` decode calls (see cache.make_calls)."""
     caches = [(config.kv_heads, config.size)] * config.layers if config.cache else None
     dtype = DTYPES[config.dtype]
-    return kv.make_calls(config.vocab, config.batch or batch, config.sequence or sequence, steps, seed, caches, dtype)
+    calls = kv.make_calls(config.vocab, config.batch or batch, config.sequence or sequence, steps, seed, caches, dtype)
+    if config.bare:
+        rng = np.random.default_rng(seed)
+        for call in calls:
+            call["hidden_states"] = rng.standard_normal((*call.pop("input_ids").shape, config.hidden), dtype=np.float32).astype(dtype)
+    return calls
 
 
 def _rotary_tables(net: Net, c: Config, positions: str) -> tuple[str, str]:
