@@ -1,0 +1,312 @@
+//===- Compile.cpp - commc model.onnx -------------------------------------===//
+// import -> partition -> optimize -> schedule -> lower -> export, with one line per phase on standard error and the summary on standard output.
+//===----------------------------------------------------------------------===//
+#include "comm-c/runtime.h"
+#include "comm/Analysis/Explain.h"
+#include "comm/Executable/Executable.h"
+#include "comm/Export/Export.h"
+#include "comm/IR/CommOps.h"
+#include "comm/Import/Import.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Pass/PassManager.h"
+#include "passes/Pipeline.h"
+#include "tools/Driver/Diagnostics.h"
+#include "tools/Driver/Driver.h"
+#include "tools/Driver/NpzShapes.h"
+#include "tools/Driver/Problems.h"
+#include "tools/Driver/Version.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Format.h"
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
+#include <chrono>
+
+using namespace commc;
+using namespace mlir;
+using namespace mlir::comm;
+
+namespace {
+class Compiler {
+public:
+  explicit Compiler(const Options &options) : options(options), context(MLIRContext::Threading::DISABLED), diagnostics(&context, options.verbose > 0) {
+    context.loadDialect<CommDialect, func::FuncDialect>();
+  }
+  int run();
+
+private:
+  int import();
+  int runPhase(Phase phase);
+  int exportFile();
+  bool finish(Phase phase);
+  void addReferences();
+  void addGrid();
+  void progress(Phase phase, const std::string &what);
+  void printSummary(const ::comm::exe::Executable &executable, const std::string &path, uint64_t bytes);
+  std::string outputPath() const;
+  std::string phaseFacts(Phase phase);
+  int writeText(const std::string &path, const std::string &text);
+
+  const Options &options;
+  MLIRContext context;
+  DiagnosticPrinter diagnostics;
+  std::unique_ptr<OnnxModel> model;
+  OwningOpRef<ModuleOp> module;
+  std::chrono::steady_clock::time_point phaseStart = std::chrono::steady_clock::now();
+};
+
+std::string Compiler::outputPath() const {
+  return options.output.empty() ? llvm::sys::path::stem(options.input).str() + ".commx" : options.output;
+}
+
+void Compiler::progress(Phase phase, const std::string &what) {
+  double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - phaseStart).count();
+  phaseStart = std::chrono::steady_clock::now();
+  if (!options.quiet)
+    llvm::errs() << llvm::format("[%d/%d] %-10s%-60s %6.2f s\n", static_cast<int>(phase) + 1, static_cast<int>(getPhases().size()),
+                                 getPhaseInfo(phase).flag.str().c_str(), what.c_str(), seconds);
+}
+
+int Compiler::writeText(const std::string &path, const std::string &text) {
+  std::error_code error;
+  llvm::raw_fd_ostream stream(path, error);
+  stream << text;
+  stream.close();
+  if (!error && !stream.has_error())
+    return kOk;
+  printError("E303", "cannot write '" + path + "': " + (error ? error : stream.error()).message());
+  stream.clear_error();
+  return kBadModel;
+}
+
+/// Prints or dumps the IR where asked. True when this is where to stop.
+bool Compiler::finish(Phase phase) {
+  progress(phase, phaseFacts(phase));
+  const PhaseInfo &info = getPhaseInfo(phase);
+  auto text = [&] {
+    std::string out;
+    llvm::raw_string_ostream stream(out);
+    OpPrintingFlags flags;
+    flags.elideLargeElementsAttrs(64);
+    module->print(stream, flags);
+    return out;
+  };
+  if (!options.dumpIR.empty()) {
+    llvm::sys::fs::create_directories(options.dumpIR);
+    writeText(options.dumpIR + "/" + std::to_string(static_cast<int>(phase) + 1) + "-" + info.flag.str() + ".mlir", text());
+  }
+  if (options.stopAfter != info.flag)
+    return false;
+  if (options.output.empty())
+    llvm::outs() << text();
+  else
+    writeText(options.output, text());
+  return true;
+}
+
+int Compiler::import() {
+  Problems problems;
+  model = OnnxModel::open(options.input, getOpenOptions(options), problems);
+  if (!model || !model->check(problems)) {
+    printProblems(problems, options.quiet);
+    int code = exitCodeOf(problems);
+    return code == kOk ? kInternal : code;
+  }
+  module = ModuleOp::create(NameLoc::get(StringAttr::get(&context, llvm::sys::path::filename(options.input))));
+  size_t entries = std::max<size_t>(options.shapesFrom.size(), 1);
+  for (size_t i = 0; i < entries; ++i) {
+    ImportOptions import;
+    import.dims = options.dims;
+    import.inputShapes = options.shapes;
+    import.entryName = entries == 1 ? "main" : "entry_" + std::to_string(i);
+    if (!options.shapesFrom.empty()) {
+      std::string path = options.shapesFrom[i], error;
+      path.erase(0, path.rfind('@', 0) == 0 ? 1 : 0);
+      std::map<std::string, std::vector<int64_t>> shapes;
+      if (!readNpzShapes(path, shapes, error)) {
+        printError("E304", error, "--shapes-from", "an .npz with one array per graph input");
+        return kBadModel;
+      }
+      import.inputShapes.insert(shapes.begin(), shapes.end());
+    }
+    if (failed(model->importEntry(*module, import, problems))) {
+      printProblems(problems, options.quiet);
+      return exitCodeOf(problems) ? exitCodeOf(problems) : kInternal;
+    }
+  }
+  printProblems(problems, options.quiet); // warnings
+  return kOk;
+}
+
+/// One rank needs no reference: it is the unsplit model.
+void Compiler::addReferences() {
+  int64_t ranks = 1;
+  for (const commc::Axis &axis : options.grid)
+    ranks *= axis.size;
+  if (ranks == 1)
+    return;
+  OpBuilder builder(&context);
+  for (func::FuncOp entry : llvm::to_vector(module->getOps<func::FuncOp>())) {
+    builder.setInsertionPointAfter(entry);
+    auto reference = cast<func::FuncOp>(builder.clone(*entry));
+    reference.setName((entry.getName() + "_reference").str());
+    reference->removeAttr(kEntryAttr);
+    reference->setAttr("comm.reference", FlatSymbolRefAttr::get(entry));
+  }
+}
+
+void Compiler::addGrid() {
+  OpBuilder builder = OpBuilder::atBlockBegin(module->getBody());
+  SmallVector<StringRef> names;
+  SmallVector<int64_t> sizes;
+  for (const commc::Axis &axis : options.grid) {
+    names.push_back(axis.name);
+    sizes.push_back(axis.size);
+  }
+  GridOp::create(builder, module->getLoc(), "grid", builder.getStrArrayAttr(names), sizes);
+}
+
+std::string Compiler::phaseFacts(Phase phase) {
+  int64_t attention = 0, collectives = 0, fused = 0, started = 0, kernels = 0, commands = 0;
+  module->walk([&](Operation *op) {
+    if (auto function = op->getParentOfType<func::FuncOp>(); function && function->hasAttr("comm.reference"))
+      return;
+    attention += isa<AttentionOp>(op);
+    collectives += isa<CollectiveOpInterface>(op);
+    fused += isa<AllReduceNormOp>(op);
+    started += isa<StartOp>(op);
+    kernels += isa<KernelOp>(op);
+    commands += isa<CommandOp, LaunchOp>(op);
+  });
+  std::string grid;
+  for (const commc::Axis &axis : options.grid)
+    grid += (grid.empty() ? "" : " ") + axis.name + "=" + std::to_string(axis.size);
+  switch (phase) {
+  case Phase::Import:
+    return std::to_string(std::distance(module->getOps<func::FuncOp>().begin(), module->getOps<func::FuncOp>().end())) + " entries, " + std::to_string(attention) +
+           " attentions";
+  case Phase::Partition: return grid + ", " + std::to_string(collectives) + " collectives";
+  case Phase::Optimize: return std::to_string(collectives) + " collectives, " + std::to_string(fused) + " fused with a norm";
+  case Phase::Schedule: return std::to_string(started) + " of " + std::to_string(collectives) + " collectives started asynchronously";
+  case Phase::Lower: return std::to_string(kernels) + " kernels, " + std::to_string(commands) + " commands";
+  case Phase::Export: return "";
+  }
+  return "";
+}
+
+int Compiler::runPhase(Phase phase) {
+  PipelineOptions pipeline;
+  pipeline.overlap = options.overlap;
+  pipeline.disabled.insert(options.disabled.begin(), options.disabled.end());
+  pipeline.partition.sequenceParallel = options.sequenceParallel;
+  pipeline.lower.memoryLimit = options.memoryLimit;
+  PassManager pm(&context);
+  DefaultTimingManager timing;
+  if (options.timing) {
+    timing.setEnabled(true);
+    pm.enableTiming(timing);
+  }
+  buildPhase(phase, pm, pipeline);
+  return succeeded(pm.run(*module)) ? kOk : diagnostics.getExitCode();
+}
+
+int Compiler::exportFile() {
+  ExportOptions exportOptions;
+  exportOptions.compilerVersion = getVersionText();
+  exportOptions.options = options.commandLine;
+  exportOptions.modelName = llvm::sys::path::filename(options.input).str();
+  exportOptions.embedWeights = options.embedWeights;
+  std::string path = outputPath();
+  exportOptions.outputPath = path;
+  ::comm::exe::Executable executable;
+  if (failed(exportExecutable(*module, *model, exportOptions, executable)))
+    return diagnostics.getExitCode();
+  std::vector<uint8_t> bytes;
+  std::string error;
+  if (!::comm::exe::writeExecutable(executable, bytes, error)) {
+    printError("E101", "internal: the executable is not sound: " + error);
+    return kInternal;
+  }
+  // A half-written file must not look like a result: write beside it, then rename.
+  std::string temporary = path + ".tmp" + std::to_string(::getpid());
+  if (int code = writeText(temporary, std::string(bytes.begin(), bytes.end()))) {
+    llvm::sys::fs::remove(temporary);
+    return code;
+  }
+  if (std::error_code failure = llvm::sys::fs::rename(temporary, path)) {
+    llvm::sys::fs::remove(temporary);
+    printError("E303", "cannot write '" + path + "': " + failure.message());
+    return kBadModel;
+  }
+  // This user made it, so this user's commrun runs its native code.
+  if (comm_trust_executable(::comm::exe::executableHash(bytes.data(), bytes.size()).c_str()) != COMM_OK && !options.quiet)
+    llvm::errs() << "warning: " << comm_last_error() << "; commrun will ask for --trust-native\n";
+  progress(Phase::Export, path);
+  printSummary(executable, path, bytes.size());
+  return kOk;
+}
+
+void Compiler::printSummary(const ::comm::exe::Executable &executable, const std::string &path, uint64_t bytes) {
+  if (options.explain)
+    for (const std::string &line : executable.explain)
+      llvm::outs() << line << "\n";
+  auto prediction = [&](const char *key) {
+    auto it = executable.predictions.find(key);
+    return it == executable.predictions.end() ? 0.0 : it->second;
+  };
+  if (options.json) {
+    llvm::json::Object predictions;
+    for (const auto &[key, value] : executable.predictions)
+      predictions[key] = value;
+    llvm::json::Array entries;
+    for (const auto &entry : executable.entries)
+      entries.push_back(entry.name);
+    llvm::outs() << llvm::json::Value(llvm::json::Object{{"output", path},
+                                                         {"bytes", static_cast<int64_t>(bytes)},
+                                                         {"ranks", executable.entries.empty() ? 0 : executable.entries[0].split.grid.ranks()},
+                                                         {"entries", std::move(entries)},
+                                                         {"predictions", std::move(predictions)}})
+                 << "\n";
+    return;
+  }
+  if (options.quiet)
+    return;
+  std::string grid;
+  for (const commc::Axis &axis : options.grid)
+    grid += (grid.empty() ? "" : ", ") + axis.name + " " + std::to_string(axis.size);
+  llvm::outs() << "model    " << executable.modelName << ", " << executable.entries.size() << (executable.entries.size() == 1 ? " entry\n" : " entries\n");
+  llvm::outs() << "plan     " << (executable.entries.empty() ? 1 : executable.entries[0].split.grid.ranks()) << " ranks (" << grid << ")\n";
+  llvm::outs() << llvm::format("memory   %.1f MiB per rank: arena %.1f, weights %.1f\n", (prediction("peak_bytes_per_rank")) / 1048576.0,
+                               prediction("arena_bytes_per_rank") / 1048576.0, prediction("weight_bytes_per_rank") / 1048576.0);
+  llvm::outs() << "next     commrun " << path << " --verify\n";
+  if (!options.explain)
+    llvm::outs() << "notes    " << executable.explain.size() << " decisions: see --explain\n";
+}
+
+int Compiler::run() {
+  if (int code = import())
+    return code;
+  addGrid();
+  for (const PhaseInfo &info : getPhases()) {
+    if (info.phase == Phase::Export)
+      return exportFile();
+    if (info.phase == Phase::Partition) {
+      addReferences();
+      for (const std::string &layout : options.layouts)
+        if (failed(applyUserLayout(*module, layout)))
+          return diagnostics.getExitCode();
+    }
+    if (int code = runPhase(info.phase))
+      return code;
+    if (finish(info.phase))
+      return kOk;
+  }
+  return kOk;
+}
+} // namespace
+
+int commc::runCompile(const Options &options) {
+  Compiler compiler(options);
+  return compiler.run();
+}

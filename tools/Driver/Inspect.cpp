@@ -1,0 +1,77 @@
+//===- Inspect.cpp - commc inspect ----------------------------------------===//
+#include "comm/Executable/Executable.h"
+#include "comm/Import/Import.h"
+#include "comm/IR/CommOps.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "tools/Driver/Driver.h"
+#include "tools/Driver/Problems.h"
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace commc;
+using namespace mlir::comm;
+
+static std::string describe(const GraphValue &value) {
+  std::string text = value.name + "  " + value.elementType + " [";
+  for (size_t i = 0; i < value.dims.size(); ++i)
+    text += (i ? ", " : "") + value.dims[i];
+  return text + "]";
+}
+
+static llvm::json::Array toJson(const std::vector<GraphValue> &values) {
+  llvm::json::Array list;
+  for (const GraphValue &value : values)
+    list.push_back(llvm::json::Object{{"name", value.name}, {"type", value.elementType}, {"dims", llvm::json::Array(value.dims)}});
+  return list;
+}
+
+static int inspectModel(const Options &options) {
+  Problems problems;
+  auto model = OnnxModel::open(options.input, getOpenOptions(options), problems);
+  if (!model) {
+    printProblems(problems, options.quiet);
+    return exitCodeOf(problems);
+  }
+  model->check(problems);
+  if (options.json) {
+    llvm::outs() << llvm::json::Value(llvm::json::Object{{"inputs", toJson(model->getInputs())},
+                                                         {"outputs", toJson(model->getOutputs())},
+                                                         {"supported", !hasErrors(problems)}})
+                 << "\n";
+    return exitCodeOf(problems);
+  }
+  llvm::outs() << "model    " << options.input << "\n";
+  for (const GraphValue &value : model->getInputs())
+    llvm::outs() << "input    " << describe(value) << "\n";
+  for (const GraphValue &value : model->getOutputs())
+    llvm::outs() << "output   " << describe(value) << "\n";
+  printProblems(problems, options.quiet);
+  return exitCodeOf(problems);
+}
+
+static int inspectExecutable(const Options &options, llvm::StringRef bytes) {
+  ::comm::exe::Executable executable;
+  std::string error;
+  if (!::comm::exe::readExecutable(reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size(), executable, error)) {
+    printError("E301", error, options.input, "compile the model again");
+    return kBadModel;
+  }
+  llvm::outs() << "hash     " << ::comm::exe::executableHash(reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size()) << "\n"
+               << ::comm::exe::printExecutable(executable, options.commands);
+  if (options.verbose)
+    llvm::outs() << executable.finalIR << "\n";
+  return kOk;
+}
+
+int commc::runInspect(const Options &options) {
+  auto file = llvm::MemoryBuffer::getFile(options.input, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+  if (!file) {
+    printError("E302", "cannot read '" + options.input + "': " + file.getError().message());
+    return kBadModel;
+  }
+  // An executable says so in its first bytes; everything else is tried as a model.
+  if ((*file)->getBuffer().starts_with("COMMX"))
+    return inspectExecutable(options, (*file)->getBuffer());
+  return inspectModel(options);
+}

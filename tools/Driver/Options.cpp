@@ -1,0 +1,220 @@
+//===- Options.cpp - the command line of commc ----------------------------===//
+#include "tools/Driver/Options.h"
+#include "passes/Pipeline.h"
+#include "tools/Driver/Version.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringRef.h"
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+using namespace commc;
+
+void commc::printError(const std::string &code, const std::string &what, const std::string &where, const std::string &hint) {
+  std::cerr << "error[" << code << "]: " << what << "\n";
+  if (!where.empty())
+    std::cerr << "  at " << where << "\n";
+  if (!hint.empty())
+    std::cerr << "  try: " << hint << "\n";
+}
+
+bool commc::parseBytes(const std::string &text, int64_t &bytes) {
+  llvm::StringRef rest(text);
+  double number = 0;
+  size_t digits = rest.find_first_not_of("0123456789.");
+  llvm::StringRef head = rest.substr(0, digits), unit = digits == llvm::StringRef::npos ? "" : rest.substr(digits);
+  if (head.empty() || head.getAsDouble(number))
+    return false;
+  static const std::map<std::string, double> units = {{"", 1},          {"B", 1},           {"KB", 1e3},          {"MB", 1e6}, {"GB", 1e9},
+                                                      {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}};
+  auto it = units.find(unit.str());
+  if (it == units.end() || number * it->second > 9e18)
+    return false;
+  bytes = static_cast<int64_t>(number * it->second);
+  return true;
+}
+
+static bool usage(const std::string &what, const std::string &hint) {
+  printError("E201", what, "", hint);
+  return false;
+}
+
+/// "name=value" with a positive value.
+static bool parseDim(const std::string &text, std::map<std::string, int64_t> &dims) {
+  auto [name, value] = llvm::StringRef(text).rsplit('=');
+  int64_t size;
+  if (name.empty() || value.getAsInteger(10, size) || size < 0)
+    return usage("--dim " + text + " is not of the form name=value", "--dim batch=1");
+  dims[name.str()] = size;
+  return true;
+}
+
+/// "name:1x128,other:3".
+static bool parseShapes(const std::string &text, std::map<std::string, std::vector<int64_t>> &shapes) {
+  llvm::SmallVector<llvm::StringRef> parts;
+  llvm::StringRef(text).split(parts, ',');
+  for (llvm::StringRef part : parts) {
+    auto [name, sizes] = part.rsplit(':');
+    std::vector<int64_t> shape;
+    llvm::SmallVector<llvm::StringRef> numbers;
+    sizes.split(numbers, 'x', -1, false);
+    for (llvm::StringRef number : numbers) {
+      shape.emplace_back();
+      if (number.getAsInteger(10, shape.back()) || shape.back() < 0)
+        return usage("--shapes " + text + " is not of the form name:1x128", "--shapes input_ids:1x128");
+    }
+    if (name.empty())
+      return usage("--shapes " + text + " names no input", "--shapes input_ids:1x128");
+    shapes[name.str()] = shape;
+  }
+  return true;
+}
+
+/// Devices and the factors of the plan become the grid: dp, then sp, then tp. Without factors all devices are tp.
+static bool buildGrid(Options &options, int64_t tp, int64_t dp, int64_t sp, bool devicesGiven) {
+  llvm::StringRef text(options.devices);
+  llvm::StringRef kind = text.contains(':') ? text.split(':').first : "cpu", count = text.contains(':') ? text.split(':').second : text;
+  int64_t devices;
+  if (kind != "cpu") {
+    printError("E601", "devices of kind '" + kind.str() + "' are not supported by this build", "", "--devices=cpu:2");
+    return false;
+  }
+  if (count.getAsInteger(10, devices) || devices < 1 || devices > 4096)
+    return usage("--devices=" + options.devices + " names no number of devices from 1 to 4096", "--devices=cpu:2");
+  int64_t product = std::max<int64_t>(tp, 1) * std::max<int64_t>(dp, 1) * std::max<int64_t>(sp, 1);
+  if (tp == 0 && devicesGiven) {
+    int64_t rest = std::max<int64_t>(dp, 1) * std::max<int64_t>(sp, 1);
+    if (devices % rest != 0)
+      return usage("--dp and --sp do not divide " + std::to_string(devices) + " devices", "--devices=cpu:" + std::to_string(rest));
+    tp = devices / rest;
+    product = devices;
+  }
+  if (!devicesGiven)
+    devices = product;
+  if (product != devices)
+    return usage("--tp, --dp and --sp multiply to " + std::to_string(product) + ", but there are " + std::to_string(devices) + " devices",
+                 "--devices=cpu:" + std::to_string(product));
+  if (dp > 1)
+    options.grid.push_back({"dp", dp});
+  if (sp > 1)
+    options.grid.push_back({"sp", sp});
+  if (tp > 1 || options.grid.empty())
+    options.grid.push_back({"tp", std::max<int64_t>(tp, 1)});
+  return true;
+}
+
+/// CLI11 leaves unknown options over; the nearest known one is suggested.
+static bool checkLeftovers(const CLI::App &app) {
+  for (const std::string &extra : app.remaining()) {
+    std::string name = extra.substr(0, extra.find('='));
+    std::string best;
+    unsigned distance = ~0u;
+    for (const CLI::Option *option : app.get_options())
+      for (const std::string &known : option->get_lnames())
+        if (unsigned d = llvm::StringRef(name).edit_distance("--" + known); d < distance) {
+          distance = d;
+          best = "--" + known;
+        }
+    return usage(llvm::StringRef(name).starts_with("-") ? "unknown option " + name : "unexpected argument '" + extra + "'",
+                 distance <= 3 + name.size() / 4 && name[0] == '-' ? "did you mean " + best + "?" : "commc --help");
+  }
+  return true;
+}
+
+static void addImportFlags(CLI::App &app, Options &options, std::vector<std::string> &byteTexts) {
+  app.add_flag("--strict-external-data", options.strictExternalData, "no symbolic or hard links to weight files, checksums required where given")->group("Import");
+  app.add_option("--max-tensor-bytes", byteTexts[1], "refuse larger tensors (default 32GiB)")->group("Import");
+  app.add_option("--max-total-bytes", byteTexts[2], "refuse more weights or values in total (default 8192GiB)")->group("Import");
+}
+
+int commc::parseOptions(int argc, char **argv, Options &options) {
+  std::string command = argc > 1 ? argv[1] : "";
+  if (command == "check")
+    options.command = Command::Check;
+  else if (command == "inspect")
+    options.command = Command::Inspect;
+  bool named = options.command != Command::Compile;
+  for (int i = 0; i < argc; ++i)
+    options.commandLine += (i ? " " : "") + std::string(i ? argv[i] : "commc");
+
+  CLI::App app(options.command == Command::Check     ? "List everything in a model that commc cannot compile.\nExample: commc check model.onnx"
+               : options.command == Command::Inspect ? "Describe a model or an executable.\nExample: commc inspect model.commx"
+                                                     : "Compile an ONNX model into one program for N ranks.\n"
+                                                       "Example: commc model.onnx --devices=cpu:2 --shapes-from=@inputs.npz -o model.commx\n"
+                                                       "Other commands: commc check model.onnx, commc inspect model.onnx|model.commx",
+               named ? "commc " + command : "commc");
+  app.allow_extras();
+  app.set_version_flag("--version", getVersionText());
+  std::vector<std::string> byteTexts(3), dims, shapes;
+  std::string overlap = "auto", weights = "reference";
+  int64_t tp = 0, dp = 0, sp = 0;
+  std::string modelHelp = options.command == Command::Inspect ? "an .onnx or .commx file" : "an .onnx file";
+  app.add_option("model", options.input, modelHelp)->required();
+  app.add_flag("--json", options.json, "machine-readable result on standard output");
+  app.add_flag("-q,--quiet", options.quiet, "errors only");
+  app.add_flag("-v,--verbose", options.verbose, "more detail; repeatable");
+  addImportFlags(app, options, byteTexts);
+  if (options.command == Command::Inspect)
+    app.add_flag("--commands", options.commands, "list every command of every entry");
+  CLI::Option *devices = nullptr;
+  std::map<std::string, bool> switches;
+  if (options.command == Command::Compile) {
+    app.add_option("-o,--output", options.output, "executable to write (default: <model>.commx in the current directory)");
+    devices = app.add_option("--devices", options.devices, "cpu:N, or N (default cpu:1)")->group("Plan");
+    app.add_option("--tp", tp, "tensor-parallel ranks (default: all devices)")->group("Plan")->check(CLI::Range(int64_t(1), int64_t(4096)));
+    app.add_option("--dp", dp, "data-parallel ranks: split of the batch (default 1)")->group("Plan")->check(CLI::Range(int64_t(1), int64_t(4096)));
+    app.add_option("--sp", sp, "ranks that split the tokens (default 1)")->group("Plan")->check(CLI::Range(int64_t(1), int64_t(4096)));
+    app.add_flag("--sequence-parallel", options.sequenceParallel, "keep the residual stream split by tokens over tp")->group("Plan");
+    app.add_option("--layout", options.layouts, "fix the layout of a value, e.g. --layout hidden=[[],[tp]]; repeatable")->group("Plan")->allow_extra_args(false);
+    app.add_option("--memory", byteTexts[0], "limit per rank, e.g. 4GiB; exceeding it is an error (exit 5)")->group("Plan");
+    app.add_option("--overlap", overlap, "auto: collectives run beside compute; off: synchronous (default auto)")->group("Plan")->check(CLI::IsMember({"auto", "off"}));
+    for (llvm::StringRef pass : mlir::comm::getOptionalPasses())
+      app.add_flag("--no-" + pass.str(), switches[pass.str()], "switch the pass off")->group("Passes that can be switched off");
+    app.add_option("--dim", dims, "size of a symbolic dimension, name=value; repeatable")->group("Shapes")->allow_extra_args(false);
+    app.add_option("--shapes", shapes, "shapes of inputs, name:1x128,...")->group("Shapes")->allow_extra_args(false);
+    app.add_option("--shapes-from", options.shapesFrom, "bind every dimension from arrays, @inputs.npz; repeatable: one entry each")->group("Shapes")->allow_extra_args(false);
+    app.add_option("--weights", weights, "reference: weights stay in the model's files; embed: copied into the executable (default reference)")
+        ->group("Output")
+        ->check(CLI::IsMember({"reference", "embed"}));
+    app.add_option("--stop-after", options.stopAfter, "print the IR after a phase to standard output (or -o) and stop")
+        ->group("Output")
+        ->check(CLI::IsMember({"import", "partition", "optimize", "schedule", "lower"}));
+    app.add_option("--dump-ir", options.dumpIR, "write the IR after every phase into this directory")->group("Output");
+    app.add_flag("--explain", options.explain, "print each decision with its reason")->group("Output");
+    app.add_flag("--mlir-timing", options.timing, "print the time of every pass")->group("Output");
+  }
+  try {
+    std::vector<std::string> arguments(argv + (named ? 2 : 1), argv + argc);
+    std::reverse(arguments.begin(), arguments.end());
+    app.parse(arguments);
+  } catch (const CLI::Success &e) {
+    return app.exit(e);
+  } catch (const CLI::ParseError &e) {
+    std::string what = e.what();
+    if (what.empty() || !checkLeftovers(app))
+      return kUsage;
+    usage(what, named ? "commc " + command + " --help" : "commc --help");
+    return kUsage;
+  }
+  if (!checkLeftovers(app))
+    return kUsage;
+  int64_t *limits[] = {&options.memoryLimit, &options.maxTensorBytes, &options.maxTotalBytes};
+  for (size_t i = 0; i < byteTexts.size(); ++i)
+    if (!byteTexts[i].empty() && !parseBytes(byteTexts[i], *limits[i])) {
+      usage("'" + byteTexts[i] + "' is not a size", "4GiB");
+      return kUsage;
+    }
+  for (const std::string &dim : dims)
+    if (!parseDim(dim, options.dims))
+      return kUsage;
+  for (const std::string &shape : shapes)
+    if (!parseShapes(shape, options.shapes))
+      return kUsage;
+  for (const auto &[pass, off] : switches)
+    if (off)
+      options.disabled.push_back(pass);
+  options.overlap = overlap == "auto";
+  options.embedWeights = weights == "embed";
+  if (options.command == Command::Compile && !buildGrid(options, tp, dp, sp, devices && devices->count() > 0))
+    return options.devices.rfind("cpu", 0) == 0 || llvm::isDigit(options.devices[0]) ? kUsage : kDevice;
+  return -1;
+}

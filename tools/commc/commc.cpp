@@ -1,0 +1,18 @@
+//===- commc.cpp - ONNX in, one program for N ranks out -------------------===//
+#include "tools/Driver/Driver.h"
+
+int main(int argc, char **argv) {
+  commc::Options options;
+  int code = commc::parseOptions(argc, argv, options);
+  if (code >= 0)
+    return code;
+  switch (options.command) {
+  case commc::Command::Check:
+    return commc::runCheck(options);
+  case commc::Command::Inspect:
+    return commc::runInspect(options);
+  case commc::Command::Compile:
+    return commc::runCompile(options);
+  }
+  return commc::kInternal;
+}
