@@ -58,8 +58,9 @@ SmallVector<int64_t> WeightOp::getSlicedShape() {
 LogicalResult WeightOp::verify() {
   auto stored = cast<RankedTensorType>(getStored());
   auto result = cast<RankedTensorType>(getType());
-  if (getOffset() < 0)
-    return emitOpError("C1: offset must not be negative, got ") << getOffset();
+  int64_t offset = getOffset(); // getters of integer attributes are unsigned
+  if (offset < 0)
+    return emitOpError("C1: offset must not be negative, got ") << offset;
   if (!stored.hasStaticShape())
     return emitOpError("C2: the stored shape must be static, got ") << stored;
   llvm::DenseSet<int64_t> sliced;
@@ -122,7 +123,7 @@ LogicalResult EmbeddingOp::verify() {
     return emitOpError("C1: expected a table of rank 2, got ") << getTable().getType();
   if (getVocab().has_value() != getVocabAxes().has_value())
     return emitOpError("C2: vocab and vocab_axes come together");
-  if (getVocab() && *getVocab() <= 0)
-    return emitOpError("C2: vocab must be positive, got ") << *getVocab();
+  if (getVocab() && static_cast<int64_t>(*getVocab()) <= 0)
+    return emitOpError("C2: vocab must be positive, got ") << static_cast<int64_t>(*getVocab());
   return success();
 }

@@ -4,6 +4,7 @@
 #include "mlir/InitAllExtensions.h"
 #include "mlir/InitAllPasses.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
+#include "passes/Verify/Passes.h"
 #ifdef COMM_HAVE_Import
 #include "passes/Import/Passes.h"
 #endif
@@ -26,6 +27,7 @@ int main(int argc, char **argv) {
   mlir::registerAllExtensions(registry);
   registry.insert<mlir::comm::CommDialect>();
   mlir::registerAllPasses();
+  mlir::comm::registerVerifyPasses();
 #ifdef COMM_HAVE_Import
   mlir::comm::registerImportPasses();
 #endif

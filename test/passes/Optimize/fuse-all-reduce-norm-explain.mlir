@@ -1,0 +1,12 @@
+// RUN: comm-opt %s --comm-fuse-all-reduce-norm | FileCheck %s
+// Each all_reduce gets one remark.
+// CHECK: fusion {{.*}}all_reduce, residual add and rms_norm are one op
+// CHECK-SAME: fusion {{.*}}all_reduce is not fused with a norm: its user is func.return, not an add
+comm.grid @grid ["tp"] = [2]
+func.func @main(%x: tensor<4x8xf32>, %r: tensor<4x8xf32>, %w: tensor<8xf32>) -> (tensor<4x8xf32>, tensor<4x8xf32>) {
+  %a = comm.all_reduce sum %x over @grid["tp"] : tensor<4x8xf32>
+  %s = arith.addf %a, %r : tensor<4x8xf32>
+  %n = comm.rms_norm %s, %w epsilon 1.0e-5 : tensor<4x8xf32>, tensor<8xf32>
+  %b = comm.all_reduce sum %r over @grid["tp"] : tensor<4x8xf32>
+  return %n, %b : tensor<4x8xf32>, tensor<4x8xf32>
+}

@@ -1,0 +1,68 @@
+// RUN: comm-opt %s --comm-fuse-all-reduce-norm | FileCheck %s
+comm.grid @grid ["tp"] = [2]
+
+// The chain folds; the sum stays available to the next residual.
+// CHECK-LABEL: func.func @folds_rms_chain
+// CHECK-SAME:    (%[[X:.*]]: tensor<4x8xf32>, %[[R:.*]]: tensor<4x8xf32>, %[[W:.*]]: tensor<8xf32>)
+// CHECK-NEXT:    %[[N:.*]], %[[S:.*]] = comm.all_reduce_norm %[[X]], %[[R]], %[[W]] epsilon 1.000000e-05 over @grid["tp"]
+// CHECK-NEXT:    return %[[N]], %[[S]]
+func.func @folds_rms_chain(%x: tensor<4x8xf32>, %r: tensor<4x8xf32>, %w: tensor<8xf32>) -> (tensor<4x8xf32>, tensor<4x8xf32>) {
+  %a = comm.all_reduce sum %x over @grid["tp"] : tensor<4x8xf32>
+  %s = arith.addf %a, %r : tensor<4x8xf32>
+  %n = comm.rms_norm %s, %w epsilon 1.0e-5 : tensor<4x8xf32>, tensor<8xf32>
+  return %n, %s : tensor<4x8xf32>, tensor<4x8xf32>
+}
+
+// Bias between the reduce and the residual, residual on the left, layer norm with a bias of its own; a weight behind the add moves up.
+// CHECK-LABEL: func.func @folds_layer_norm_with_bias
+// CHECK-SAME:    (%[[X:.*]]: tensor<4x8xf32>, %[[R:.*]]: tensor<4x8xf32>, %[[B:.*]]: tensor<8xf32>, %[[NB:.*]]: tensor<8xf32>)
+// CHECK:         %[[W:.*]] = comm.weight
+// CHECK:         comm.all_reduce_norm %[[X]], %[[R]], %[[W]] bias %[[B]] : tensor<8xf32> norm_bias %[[NB]] : tensor<8xf32> epsilon {{.*}} layer_norm over @grid["tp"]
+// CHECK-NOT:     comm.layer_norm
+func.func @folds_layer_norm_with_bias(%x: tensor<4x8xf32>, %r: tensor<4x8xf32>, %b: tensor<8xf32>, %nb: tensor<8xf32>) -> tensor<4x8xf32> {
+  %a = comm.all_reduce sum %x over @grid["tp"] : tensor<4x8xf32>
+  %e = tensor.empty() : tensor<4x8xf32>
+  %bb = linalg.broadcast ins(%b : tensor<8xf32>) outs(%e : tensor<4x8xf32>) dimensions = [0]
+  %c = arith.addf %a, %bb : tensor<4x8xf32>
+  %s = arith.addf %r, %c : tensor<4x8xf32>
+  %w = comm.weight "g" in "m.onnx" at 0 : tensor<8xf32> -> tensor<8xf32>
+  %n = comm.layer_norm %s, %w bias %nb : tensor<8xf32> epsilon 1.0e-5 : tensor<4x8xf32>, tensor<8xf32>
+  return %n : tensor<4x8xf32>
+}
+
+// A reshape between the reduce and the add no longer stops the match: it moves in front of the reduce.
+// CHECK-LABEL: func.func @looks_through_reshape
+// CHECK:         %[[E:.*]] = tensor.expand_shape %{{.*}} {{\[}}[0, 1], [2]]
+// CHECK-NEXT:    comm.all_reduce_norm %[[E]]
+func.func @looks_through_reshape(%x: tensor<4x8xf32>, %r: tensor<2x2x8xf32>, %w: tensor<8xf32>) -> tensor<2x2x8xf32> {
+  %a = comm.all_reduce sum %x over @grid["tp"] : tensor<4x8xf32>
+  %y = tensor.expand_shape %a [[0, 1], [2]] output_shape [2, 2, 8] : tensor<4x8xf32> into tensor<2x2x8xf32>
+  %s = arith.addf %y, %r : tensor<2x2x8xf32>
+  %n = comm.rms_norm %s, %w epsilon 1.0e-5 : tensor<2x2x8xf32>, tensor<8xf32>
+  return %n : tensor<2x2x8xf32>
+}
+
+// A reduce with another user stays as it is.
+// CHECK-LABEL: func.func @keeps_shared_reduce
+// CHECK:         comm.all_reduce
+// CHECK-NOT:     comm.all_reduce_norm
+func.func @keeps_shared_reduce(%x: tensor<4x8xf32>, %r: tensor<4x8xf32>, %w: tensor<8xf32>) -> (tensor<4x8xf32>, tensor<4x8xf32>) {
+  %a = comm.all_reduce sum %x over @grid["tp"] : tensor<4x8xf32>
+  %s = arith.addf %a, %r : tensor<4x8xf32>
+  %n = comm.rms_norm %s, %w epsilon 1.0e-5 : tensor<4x8xf32>, tensor<8xf32>
+  return %n, %a : tensor<4x8xf32>, tensor<4x8xf32>
+}
+
+// A maximum is not a residual sum; no norm behind the add.
+// CHECK-LABEL: func.func @keeps_other_forms
+// CHECK:         comm.all_reduce  max
+// CHECK:         comm.all_reduce  sum
+// CHECK-NOT:     comm.all_reduce_norm
+func.func @keeps_other_forms(%x: tensor<4x8xf32>, %r: tensor<4x8xf32>, %w: tensor<8xf32>) -> (tensor<4x8xf32>, tensor<4x8xf32>) {
+  %a = comm.all_reduce max %x over @grid["tp"] : tensor<4x8xf32>
+  %s = arith.addf %a, %r : tensor<4x8xf32>
+  %n = comm.rms_norm %s, %w epsilon 1.0e-5 : tensor<4x8xf32>, tensor<8xf32>
+  %b = comm.all_reduce sum %x over @grid["tp"] : tensor<4x8xf32>
+  %t = arith.addf %b, %r : tensor<4x8xf32>
+  return %n, %t : tensor<4x8xf32>, tensor<4x8xf32>
+}
