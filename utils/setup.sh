@@ -6,8 +6,8 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
 
 packages=(
-  cmake ninja-build ccache clang-22 lld-22                       # build; g++ comes along for its standard library
-  g++ libmlir-22-dev mlir-22-tools llvm-22-dev llvm-22-tools     # the compiler
+  cmake ninja-build pkg-config ccache clang-22 lld-22 g++        # build; g++ brings the standard library
+  libmlir-22-dev mlir-22-tools llvm-22-dev llvm-22-tools         # the compiler
   zlib1g-dev libzstd-dev                                         # LLVM's CMake files ask for them
   protobuf-compiler libprotobuf-dev                              # reading ONNX
   libxsmm-dev libzip-dev libssl-dev nlohmann-json3-dev libcli11-dev

@@ -32,6 +32,20 @@ def consumer(part, tmp_path):
     return prefix, build / "consumer"
 
 
+def test_c_program_against_the_runtime(tmp_path):
+    prefix, program = consumer("runtime", tmp_path)
+    result = run(program, tmp_path / "missing.commx")
+    assert result.returncode == 3 and "missing.commx" in result.stdout, result.stdout + result.stderr
+    # Neither the library nor commrun draws in the compiler, and the library shows the C interface only.
+    library = prefix / "lib" / "libcommc_runtime.so"
+    for binary in (library, prefix / "bin" / "commrun"):
+        needed = succeed("ldd", binary)
+        assert "MLIR" not in needed and "LLVM" not in needed and "not found" not in needed, needed
+    names = [line.split()[-1] for line in succeed("nm", "-D", "--defined-only", library).splitlines()]
+    assert "comm_session_run" in names
+    assert [name for name in names if not name.startswith("comm_")] == []
+
+
 def test_compiler_component_is_absent_from_a_runtime_install(tmp_path):
     prefix = tmp_path / "prefix"
     succeed("cmake", "--install", BUILD, "--prefix", prefix, "--component", "runtime")
