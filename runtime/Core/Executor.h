@@ -3,6 +3,7 @@
 // steps.
 //===----------------------------------------------------------------------===//
 #pragma once
+#include "runtime/Core/CommQueue.h"
 #include "runtime/Core/NativeObject.h"
 #include "runtime/Core/Team.h"
 #include "runtime/Core/Trace.h"
@@ -11,19 +12,6 @@
 #include <memory>
 
 namespace comm::rt {
-
-/// Where the collectives of a rank run; implemented over the communication thread (CommThread.h), by hand in tests.
-class CommQueue {
-public:
-  virtual ~CommQueue() = default;
-  /// Hands over a collective, which stays alive and unchanged until its wait. Queued collectives run in the order of
-  /// start().
-  virtual Status start(const Collective &, int64_t ticket) = 0;
-  /// Blocks until the collective of this ticket is done; its failure.
-  virtual Status wait(int64_t ticket) = 0;
-  /// When the collective of this ticket ran, in ns of the trace clock; valid after its wait.
-  virtual void span(int64_t ticket, int64_t &beginNs, int64_t &endNs) const = 0;
-};
 
 struct RunCounters {
   int64_t collectives = 0; ///< finished
