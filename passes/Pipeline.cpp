@@ -23,8 +23,9 @@ ArrayRef<PhaseInfo> mlir::comm::getPhases() {
 const PhaseInfo &mlir::comm::getPhaseInfo(Phase phase) { return getPhases()[static_cast<size_t>(phase)]; }
 
 ArrayRef<StringRef> mlir::comm::getOptionalPasses() {
-  static const StringRef passes[] = {"unpack-qkv", "raise-norms", "raise-activations", "raise-rotary", "raise-attention", "fuse-all-reduce-norm", "sink-waits",
-                                     "fuse-elementwise", "in-place"};
+  static const StringRef passes[] = {"unpack-qkv",   "raise-norms",      "raise-activations",
+                                     "raise-rotary", "raise-attention",  "fuse-all-reduce-norm",
+                                     "sink-waits",   "fuse-elementwise", "in-place"};
   return passes;
 }
 
@@ -51,7 +52,9 @@ static void buildImport(OpPassManager &pm, const PipelineOptions &options) {
 }
 
 // --stop-after=partition
-static void buildPartition(OpPassManager &pm, const PipelineOptions &options) { buildPartitionPhase(pm, options.partition); }
+static void buildPartition(OpPassManager &pm, const PipelineOptions &options) {
+  buildPartitionPhase(pm, options.partition);
+}
 
 // --stop-after=optimize
 static void buildOptimize(OpPassManager &pm, const PipelineOptions &options) {
@@ -84,12 +87,23 @@ static void buildLower(OpPassManager &pm, const PipelineOptions &options) {
 
 void mlir::comm::buildPhase(Phase phase, OpPassManager &pm, const PipelineOptions &options) {
   switch (phase) {
-  case Phase::Import: buildImport(pm, options); break;
-  case Phase::Partition: buildPartition(pm, options); break;
-  case Phase::Optimize: buildOptimize(pm, options); break;
-  case Phase::Schedule: buildSchedule(pm, options); break;
-  case Phase::Lower: buildLower(pm, options); break;
-  case Phase::Export: return;
+  case Phase::Import:
+    buildImport(pm, options);
+    break;
+  case Phase::Partition:
+    buildPartition(pm, options);
+    break;
+  case Phase::Optimize:
+    buildOptimize(pm, options);
+    break;
+  case Phase::Schedule:
+    buildSchedule(pm, options);
+    break;
+  case Phase::Lower:
+    buildLower(pm, options);
+    break;
+  case Phase::Export:
+    return;
   }
   VerifyFormPassOptions verify;
   verify.form = getPhaseInfo(phase).formOut.str();

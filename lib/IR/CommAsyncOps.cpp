@@ -25,7 +25,8 @@ LogicalResult StartOp::verifyRegions() {
   if (!yield || yield.getValues().size() != 1 || yield.getValues()[0] != collective->getResult(0))
     return emitOpError("C1: expected the yield of the collective's result");
   if (getToken().getType().getResult() != collective->getResult(0).getType())
-    return emitOpError("C2: expected a token of ") << collective->getResult(0).getType() << ", got " << getToken().getType();
+    return emitOpError("C2: expected a token of ")
+           << collective->getResult(0).getType() << ", got " << getToken().getType();
   if (static_cast<int64_t>(getOrder()) < 0)
     return emitOpError("C3: order must not be negative, got ") << static_cast<int64_t>(getOrder());
   return success();

@@ -33,7 +33,8 @@ static GridOp verifyAxes(Operation *op, SymbolTableCollection &symbols, FlatSymb
 }
 
 /// Checks that `local` is `whole` with `dim` split over the axes.
-static LogicalResult verifySplit(Operation *op, RankedTensorType whole, RankedTensorType local, int64_t dim, int64_t grain, int64_t shards) {
+static LogicalResult verifySplit(Operation *op, RankedTensorType whole, RankedTensorType local, int64_t dim,
+                                 int64_t grain, int64_t shards) {
   if (dim < 0 || dim >= whole.getRank())
     return op->emitOpError("C2: dimension ") << dim << " is outside " << whole;
   if (grain < 1 || whole.getDimSize(dim) % grain != 0)
@@ -54,15 +55,18 @@ LogicalResult AllReduceOp::verifySymbolUses(SymbolTableCollection &symbols) {
 }
 LogicalResult ReduceScatterOp::verifySymbolUses(SymbolTableCollection &symbols) {
   GridOp grid = verifyAxes(*this, symbols, getGridAttr(), getAxes());
-  return grid ? verifySplit(*this, getInput().getType(), getType(), getDim(), getGrain(), grid.getNumShards(getAxes())) : failure();
+  return grid ? verifySplit(*this, getInput().getType(), getType(), getDim(), getGrain(), grid.getNumShards(getAxes()))
+              : failure();
 }
 LogicalResult AllGatherOp::verifySymbolUses(SymbolTableCollection &symbols) {
   GridOp grid = verifyAxes(*this, symbols, getGridAttr(), getAxes());
-  return grid ? verifySplit(*this, getType(), getInput().getType(), getDim(), getGrain(), grid.getNumShards(getAxes())) : failure();
+  return grid ? verifySplit(*this, getType(), getInput().getType(), getDim(), getGrain(), grid.getNumShards(getAxes()))
+              : failure();
 }
 LogicalResult ShardSliceOp::verifySymbolUses(SymbolTableCollection &symbols) {
   GridOp grid = verifyAxes(*this, symbols, getGridAttr(), getAxes());
-  return grid ? verifySplit(*this, getInput().getType(), getType(), getDim(), getGrain(), grid.getNumShards(getAxes())) : failure();
+  return grid ? verifySplit(*this, getInput().getType(), getType(), getDim(), getGrain(), grid.getNumShards(getAxes()))
+              : failure();
 }
 LogicalResult RankMaskOp::verifySymbolUses(SymbolTableCollection &symbols) {
   return success(verifyAxes(*this, symbols, getGridAttr(), getAxes()) != nullptr);
@@ -93,7 +97,8 @@ LogicalResult AllReduceNormOp::verifySymbolUses(SymbolTableCollection &symbols) 
     if (!param)
       continue;
     auto type = cast<RankedTensorType>(param.getType());
-    if (input.getRank() < 1 || type.getRank() != 1 || type.getDimSize(0) != input.getShape().back() || type.getElementType() != input.getElementType())
+    if (input.getRank() < 1 || type.getRank() != 1 || type.getDimSize(0) != input.getShape().back() ||
+        type.getElementType() != input.getElementType())
       return emitOpError("C2: expected a vector of the last dimension of ") << input << ", got " << type;
   }
   if (getNormBias() && !getLayerNorm())
@@ -111,12 +116,12 @@ static int64_t shardsOf(Operation *op, FlatSymbolRefAttr gridName, ArrayAttr axe
 }
 
 // Not speculatable: a collective under a branch that only some ranks take is a deadlock.
-#define COMM_COLLECTIVE(Op, BYTES)                                                                                                                   \
-  Speculation::Speculatability Op::getSpeculatability() { return Speculation::NotSpeculatable; }                                                     \
-  int64_t Op::getBytesSent() {                                                                                                                       \
-    int64_t n = shardsOf(*this, getGridAttr(), getAxes());                                                                                           \
-    int64_t bytes = getTensorBytes(getInput().getType());                                                                                            \
-    return BYTES;                                                                                                                                    \
+#define COMM_COLLECTIVE(Op, BYTES)                                                                                     \
+  Speculation::Speculatability Op::getSpeculatability() { return Speculation::NotSpeculatable; }                       \
+  int64_t Op::getBytesSent() {                                                                                         \
+    int64_t n = shardsOf(*this, getGridAttr(), getAxes());                                                             \
+    int64_t bytes = getTensorBytes(getInput().getType());                                                              \
+    return BYTES;                                                                                                      \
   }
 COMM_COLLECTIVE(AllReduceOp, 2 * (n - 1) * bytes / n)
 COMM_COLLECTIVE(AllReduceNormOp, 2 * (n - 1) * bytes / n)

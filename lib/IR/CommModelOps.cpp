@@ -13,7 +13,8 @@ using namespace mlir::comm;
 
 LogicalResult GridOp::verify() {
   if (getAxes().size() != getSizes().size())
-    return emitOpError("C1: expected one size per axis, got ") << getAxes().size() << " axes and " << getSizes().size() << " sizes";
+    return emitOpError("C1: expected one size per axis, got ")
+           << getAxes().size() << " axes and " << getSizes().size() << " sizes";
   llvm::StringSet<> seen;
   int64_t ranks = 1;
   for (auto [axis, size] : llvm::zip_equal(getAxes(), getSizes())) {
@@ -21,7 +22,8 @@ LogicalResult GridOp::verify() {
     if (name.empty() || !seen.insert(name).second)
       return emitOpError("C2: axis names must be unique and not empty, got \"") << name << "\"";
     if (size < 1 || size > (1 << 20) || (ranks *= size) > (1 << 20))
-      return emitOpError("C3: sizes must be at least 1 and their product at most 1048576, got ") << size << " for \"" << name << "\"";
+      return emitOpError("C3: sizes must be at least 1 and their product at most 1048576, got ")
+             << size << " for \"" << name << "\"";
   }
   return success();
 }
@@ -71,18 +73,21 @@ LogicalResult WeightOp::verify() {
         return emitOpError("C2: expected #comm.slice, got ") << attr;
       if (slice.getDim() < 0 || slice.getDim() >= stored.getRank() || !sliced.insert(slice.getDim()).second)
         return emitOpError("C2: a slice must name a dimension of ") << stored << " once, got " << slice;
-      if (slice.getStart() < 0 || slice.getSize() < 0 || slice.getStart() > stored.getDimSize(slice.getDim()) - slice.getSize())
+      if (slice.getStart() < 0 || slice.getSize() < 0 ||
+          slice.getStart() > stored.getDimSize(slice.getDim()) - slice.getSize())
         return emitOpError("C2: ") << slice << " does not lie inside " << stored;
     }
   SmallVector<int64_t> shape = getSlicedShape();
   LayoutAttr layout = getLayoutAttr();
   if (layout) {
     if (layout.getRank() != stored.getRank() || !layout.getPartialAxes().empty())
-      return emitOpError("C3: the layout must split the dimensions of ") << stored << " and hold no partial sum, got " << layout;
+      return emitOpError("C3: the layout must split the dimensions of ")
+             << stored << " and hold no partial sum, got " << layout;
     if (GridOp grid = getGrid(*this))
       for (int64_t dim = 0; dim < stored.getRank(); ++dim)
         if (!layout.getAxes(dim).empty())
-          shape[dim] = getLocalSize(shape[dim], layout.getGrainOf(dim), grid.getNumShards(cast<ArrayAttr>(layout.getSplits()[dim])));
+          shape[dim] = getLocalSize(shape[dim], layout.getGrainOf(dim),
+                                    grid.getNumShards(cast<ArrayAttr>(layout.getSplits()[dim])));
   }
   if (shape != result.getShape())
     return emitOpError("C3: expected result shape [") << shape << "], got " << result;
@@ -95,7 +100,8 @@ static LogicalResult verifyNormParam(Operation *op, StringRef what, RankedTensor
   auto type = cast<RankedTensorType>(param.getType());
   if (input.getRank() < 1 || type.getRank() != 1 || type.getDimSize(0) != input.getShape().back() ||
       type.getElementType() != input.getElementType())
-    return op->emitOpError("C1: expected ") << what << " of the size and type of the last dimension of " << input << ", got " << type;
+    return op->emitOpError("C1: expected ")
+           << what << " of the size and type of the last dimension of " << input << ", got " << type;
   return success();
 }
 

@@ -5,9 +5,9 @@
 using namespace mlir;
 using namespace mlir::comm;
 
-#define INFER_ARGS                                                                                                                                   \
-  MLIRContext *context, std::optional<Location> loc, ValueRange operands, DictionaryAttr attributes, OpaqueProperties properties,                     \
-      RegionRange regions, SmallVectorImpl<Type> &results
+#define INFER_ARGS                                                                                                     \
+  MLIRContext *context, std::optional<Location> loc, ValueRange operands, DictionaryAttr attributes,                   \
+      OpaqueProperties properties, RegionRange regions, SmallVectorImpl<Type> &results
 #define INFER_ADAPTOR(Op) Op::Adaptor adaptor(operands, attributes, properties, regions)
 
 static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
@@ -54,16 +54,19 @@ LogicalResult AttentionOp::inferReturnTypes(INFER_ARGS) {
   if (Value mask = adaptor.getMask()) {
     RankedTensorType type = typeOf(mask);
     int64_t full[4] = {q.getDimSize(0), q.getDimSize(1), q.getDimSize(2), k.getDimSize(2)};
-    bool fits = type.getRank() == 4 && (type.getElementType().isInteger(1) || type.getElementType() == q.getElementType());
+    bool fits =
+        type.getRank() == 4 && (type.getElementType().isInteger(1) || type.getElementType() == q.getElementType());
     for (int64_t i = 0; fits && i < 4; ++i)
       fits = type.getDimSize(i) == 1 || type.getDimSize(i) == full[i];
     if (!fits)
-      return emitOptionalError(loc, "C3: mask ", type, " does not broadcast to [batch, heads, queries, keys] of ", q, " and ", k);
+      return emitOptionalError(loc, "C3: mask ", type, " does not broadcast to [batch, heads, queries, keys] of ", q,
+                               " and ", k);
   }
   if (Value lengths = adaptor.getLengths())
     if (typeOf(lengths).getRank() != 1 || typeOf(lengths).getDimSize(0) != q.getDimSize(0))
       return emitOptionalError(loc, "C4: expected one length per batch row, got ", typeOf(lengths));
-  results.push_back(RankedTensorType::get({q.getDimSize(0), q.getDimSize(1), q.getDimSize(2), v.getDimSize(3)}, q.getElementType()));
+  results.push_back(
+      RankedTensorType::get({q.getDimSize(0), q.getDimSize(1), q.getDimSize(2), v.getDimSize(3)}, q.getElementType()));
   return success();
 }
 
@@ -109,8 +112,10 @@ LogicalResult GatherNDOp::inferReturnTypes(INFER_ARGS) {
 LogicalResult GatherElementsOp::inferReturnTypes(INFER_ARGS) {
   INFER_ADAPTOR(GatherElementsOp);
   RankedTensorType data = typeOf(adaptor.getData()), indices = typeOf(adaptor.getIndices());
-  if (data.getRank() != indices.getRank() || adaptor.getAxis() < 0 || adaptor.getAxis() >= static_cast<uint64_t>(data.getRank()))
-    return emitOptionalError(loc, "C1: axis ", adaptor.getAxis(), " or rank of indices ", indices, " does not fit ", data);
+  if (data.getRank() != indices.getRank() || adaptor.getAxis() < 0 ||
+      adaptor.getAxis() >= static_cast<uint64_t>(data.getRank()))
+    return emitOptionalError(loc, "C1: axis ", adaptor.getAxis(), " or rank of indices ", indices, " does not fit ",
+                             data);
   results.push_back(RankedTensorType::get(indices.getShape(), data.getElementType()));
   return success();
 }

@@ -38,7 +38,9 @@ int64_t GeluOp::getFlops() { return 10 * getType().getNumElements(); }
 int64_t SiluOp::getFlops() { return 5 * getType().getNumElements(); }
 
 // Data movement: what is read is what is written, plus the indices.
-static int64_t gatherBytes(Value indices, Value result) { return getTensorBytes(indices.getType()) + 2 * getTensorBytes(result.getType()); }
+static int64_t gatherBytes(Value indices, Value result) {
+  return getTensorBytes(indices.getType()) + 2 * getTensorBytes(result.getType());
+}
 int64_t EmbeddingOp::getFlops() { return 0; }
 int64_t EmbeddingOp::getBytes() { return gatherBytes(getIds(), getResult()); }
 int64_t GatherOp::getFlops() { return 0; }

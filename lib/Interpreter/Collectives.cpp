@@ -52,7 +52,9 @@ struct GridView {
   SmallVector<int64_t> group(int64_t rank, ArrayRef<StringRef> axes, int64_t ranks) const {
     SmallVector<int64_t> members(shards(axes), -1);
     for (int64_t other = 0; other < ranks; ++other) {
-      bool same = llvm::all_of(names, [&](StringRef axis) { return llvm::is_contained(axes, axis) || coordinateOf(rank, axis) == coordinateOf(other, axis); });
+      bool same = llvm::all_of(names, [&](StringRef axis) {
+        return llvm::is_contained(axes, axis) || coordinateOf(rank, axis) == coordinateOf(other, axis);
+      });
       if (same)
         members[coordinate(other, axes)] = other;
     }
@@ -84,7 +86,8 @@ HostTensor cut(const HostTensor &whole, int64_t dim, ShardRange range) {
   HostTensor out = HostTensor::zeros(RankedTensorType::get(shape, whole.type.getElementType()));
   SmallVector<int64_t> to = stridesOf(shape), from = stridesOf(whole.type.getShape());
   shape[dim] = range.count;
-  forEachIndex(shape, [&](ArrayRef<int64_t> i) { copyElement(out, dot(i, to), whole, dot(i, from) + range.start * from[dim]); });
+  forEachIndex(
+      shape, [&](ArrayRef<int64_t> i) { copyElement(out, dot(i, to), whole, dot(i, from) + range.start * from[dim]); });
   return out;
 }
 
@@ -92,7 +95,8 @@ HostTensor cut(const HostTensor &whole, int64_t dim, ShardRange range) {
 void paste(HostTensor &whole, const HostTensor &part, int64_t dim, ShardRange range) {
   SmallVector<int64_t> shape(part.type.getShape()), from = stridesOf(shape), to = stridesOf(whole.type.getShape());
   shape[dim] = range.count;
-  forEachIndex(shape, [&](ArrayRef<int64_t> i) { copyElement(whole, dot(i, to) + range.start * to[dim], part, dot(i, from)); });
+  forEachIndex(
+      shape, [&](ArrayRef<int64_t> i) { copyElement(whole, dot(i, to) + range.start * to[dim], part, dot(i, from)); });
 }
 
 HostTensor reduceGroup(const PerRank &in, ArrayRef<int64_t> group, ReduceKind kind, bool standIns) {
@@ -147,7 +151,8 @@ PerRank allReduceNorm(AllReduceNormOp op, const PerRank &in, GridOp grid, const 
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPoint(op);
     if (op.getLayerNorm())
-      norm = LayerNormOp::create(builder, op.getLoc(), op.getResidual(), op.getWeight(), op.getNormBias(), op.getEpsilonAttr());
+      norm = LayerNormOp::create(builder, op.getLoc(), op.getResidual(), op.getWeight(), op.getNormBias(),
+                                 op.getEpsilonAttr());
     else
       norm = RMSNormOp::create(builder, op.getLoc(), op.getResidual(), op.getWeight(), op.getEpsilonAttr());
     Result normed = evaluateModelOp(norm, normIn, options);
@@ -163,14 +168,21 @@ void comm::detail::accumulate(HostTensor &into, const HostTensor &other, ReduceK
   Type element = into.type.getElementType();
   for (size_t i = 0; i < into.floats.size(); ++i) {
     double a = into.floats[i], b = other.floats[i];
-    double r = kind == ReduceKind::Sum ? a + b : kind == ReduceKind::Prod ? a * b : kind == ReduceKind::Max ? std::max(a, b) : std::min(a, b);
+    double r = kind == ReduceKind::Sum    ? a + b
+               : kind == ReduceKind::Prod ? a * b
+               : kind == ReduceKind::Max  ? std::max(a, b)
+                                          : std::min(a, b);
     if (standIns)
-      r = static_cast<double>(kind == ReduceKind::Prod ? toField(static_cast<int64_t>(a) * static_cast<int64_t>(b)) : toField(static_cast<int64_t>(r)));
+      r = static_cast<double>(kind == ReduceKind::Prod ? toField(static_cast<int64_t>(a) * static_cast<int64_t>(b))
+                                                       : toField(static_cast<int64_t>(r)));
     into.floats[i] = standIns ? r : roundTo(element, r);
   }
   for (size_t i = 0; i < into.ints.size(); ++i) {
     int64_t a = into.ints[i], b = other.ints[i];
-    into.ints[i] = wrapTo(element, kind == ReduceKind::Sum ? a + b : kind == ReduceKind::Prod ? a * b : kind == ReduceKind::Max ? std::max(a, b) : std::min(a, b));
+    into.ints[i] = wrapTo(element, kind == ReduceKind::Sum    ? a + b
+                                   : kind == ReduceKind::Prod ? a * b
+                                   : kind == ReduceKind::Max  ? std::max(a, b)
+                                                              : std::min(a, b));
   }
 }
 
@@ -180,7 +192,8 @@ bool comm::detail::needsAllRanks(Operation *op) {
   return isa<AllReduceOp, ReduceScatterOp, AllGatherOp, AllToAllOp, ShardSliceOp, RankMaskOp, AllReduceNormOp>(op);
 }
 
-FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<SmallVector<HostTensor>> operands, const InterpreterOptions &options) {
+FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<SmallVector<HostTensor>> operands,
+                                                     const InterpreterOptions &options) {
   GridOp grid = getGrid(op);
   int64_t ranks = operands.size();
   if (!grid || grid.getNumRanks() != ranks)
@@ -190,7 +203,8 @@ FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<Sma
   using Group = ArrayRef<int64_t>;
   return TypeSwitch<Operation *, FailureOr<PerRank>>(op)
       .Case([&](AllReduceOp r) {
-        return eachRank(grid, r.getAxes(), ranks, [&](int64_t, int64_t, Group group) { return reduceGroup(in, group, r.getKind(), standIns); });
+        return eachRank(grid, r.getAxes(), ranks,
+                        [&](int64_t, int64_t, Group group) { return reduceGroup(in, group, r.getKind(), standIns); });
       })
       .Case([&](ReduceScatterOp r) {
         return eachRank(grid, r.getAxes(), ranks, [&](int64_t, int64_t shard, Group group) {
@@ -199,24 +213,30 @@ FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<Sma
         });
       })
       .Case([&](AllGatherOp g) {
-        return eachRank(grid, g.getAxes(), ranks, [&](int64_t, int64_t, Group group) { return gatherGroup(in, group, g.getDim(), g.getGrain(), g.getType()); });
+        return eachRank(grid, g.getAxes(), ranks, [&](int64_t, int64_t, Group group) {
+          return gatherGroup(in, group, g.getDim(), g.getGrain(), g.getType());
+        });
       })
       .Case([&](AllToAllOp a) {
         return eachRank(grid, a.getAxes(), ranks, [&](int64_t, int64_t shard, Group group) {
           SmallVector<int64_t> shape(a.getInput().getType().getShape());
           shape[a.getConcatDim()] = a.getType().getDimSize(a.getConcatDim());
-          HostTensor whole = gatherGroup(in, group, a.getConcatDim(), a.getConcatGrain(), RankedTensorType::get(shape, a.getType().getElementType()));
-          return cut(whole, a.getSplitDim(), shardRange(shape[a.getSplitDim()], a.getSplitGrain(), group.size(), shard));
+          HostTensor whole = gatherGroup(in, group, a.getConcatDim(), a.getConcatGrain(),
+                                         RankedTensorType::get(shape, a.getType().getElementType()));
+          return cut(whole, a.getSplitDim(),
+                     shardRange(shape[a.getSplitDim()], a.getSplitGrain(), group.size(), shard));
         });
       })
       .Case([&](ShardSliceOp s) {
         return eachRank(grid, s.getAxes(), ranks, [&](int64_t rank, int64_t shard, Group group) {
-          return cut(in[rank][0], s.getDim(), shardRange(s.getInput().getType().getDimSize(s.getDim()), s.getGrain(), group.size(), shard));
+          return cut(in[rank][0], s.getDim(),
+                     shardRange(s.getInput().getType().getDimSize(s.getDim()), s.getGrain(), group.size(), shard));
         });
       })
       .Case([&](RankMaskOp m) {
-        return eachRank(grid, m.getAxes(), ranks,
-                        [&](int64_t rank, int64_t shard, Group) { return shard == 0 ? in[rank][0] : HostTensor::zeros(m.getType()); });
+        return eachRank(grid, m.getAxes(), ranks, [&](int64_t rank, int64_t shard, Group) {
+          return shard == 0 ? in[rank][0] : HostTensor::zeros(m.getType());
+        });
       })
       .Case([&](EmbeddingOp e) -> FailureOr<PerRank> {
         bool ok = true;
@@ -244,14 +264,17 @@ HostTensor comm::takeShard(const HostTensor &whole, LayoutAttr layout, GridOp gr
   for (int64_t dim = 0; layout && dim < layout.getRank(); ++dim) {
     SmallVector<StringRef> axes = layout.getAxes(dim);
     if (!axes.empty())
-      out = cut(out, dim, shardRange(out.type.getDimSize(dim), layout.getGrainOf(dim), view.shards(axes), view.coordinate(rank, axes)));
+      out = cut(
+          out, dim,
+          shardRange(out.type.getDimSize(dim), layout.getGrainOf(dim), view.shards(axes), view.coordinate(rank, axes)));
   }
   if (layout && view.coordinate(rank, layout.getPartialAxes()) != 0)
     out = HostTensor::zeros(out.type);
   return out;
 }
 
-FailureOr<HostTensor> comm::assemble(ArrayRef<HostTensor> shards, RankedTensorType type, LayoutAttr layout, GridOp grid) {
+FailureOr<HostTensor> comm::assemble(ArrayRef<HostTensor> shards, RankedTensorType type, LayoutAttr layout,
+                                     GridOp grid) {
   GridView view(grid);
   HostTensor whole = HostTensor::zeros(type);
   std::vector<bool> seen(type.getNumElements(), false);
@@ -269,7 +292,8 @@ FailureOr<HostTensor> comm::assemble(ArrayRef<HostTensor> shards, RankedTensorTy
     SmallVector<int64_t> start(type.getRank(), 0), count(type.getShape());
     for (int64_t dim = 0; layout && dim < type.getRank(); ++dim) {
       SmallVector<StringRef> axes = layout.getAxes(dim);
-      ShardRange range = shardRange(type.getDimSize(dim), layout.getGrainOf(dim), view.shards(axes), view.coordinate(rank, axes));
+      ShardRange range =
+          shardRange(type.getDimSize(dim), layout.getGrainOf(dim), view.shards(axes), view.coordinate(rank, axes));
       if (!axes.empty()) {
         start[dim] = range.start;
         count[dim] = range.count;
@@ -279,7 +303,8 @@ FailureOr<HostTensor> comm::assemble(ArrayRef<HostTensor> shards, RankedTensorTy
     forEachIndex(count, [&](ArrayRef<int64_t> i) {
       int64_t to = dot(i, strides) + dot(start, strides), at = dot(i, from);
       if (seen[to])
-        agree &= whole.isFloat() ? whole.floats[to] == shard.floats[at] || (whole.floats[to] != whole.floats[to] && shard.floats[at] != shard.floats[at])
+        agree &= whole.isFloat() ? whole.floats[to] == shard.floats[at] ||
+                                       (whole.floats[to] != whole.floats[to] && shard.floats[at] != shard.floats[at])
                                  : whole.ints[to] == shard.ints[at];
       copyElement(whole, to, shard, at);
       seen[to] = true;

@@ -43,14 +43,15 @@ struct Scalar {
 FailureOr<Scalar> evaluateScalar(Operation *op, ArrayRef<Scalar> operands, bool standIns);
 bool knowsScalar(Operation *op);
 
-Result evaluateTensorOp(Operation *op, ArrayRef<HostTensor> operands, const InterpreterOptions &options); ///< linalg, tensor, constants
+Result evaluateTensorOp(Operation *op, ArrayRef<HostTensor> operands,
+                        const InterpreterOptions &options); ///< linalg, tensor, constants
 bool knowsTensorOp(Operation *op);
 Result evaluateModelOp(Operation *op, ArrayRef<HostTensor> operands, const InterpreterOptions &options);
 bool knowsModelOp(Operation *op);
 
 /// A collective or rank-dependent op on all ranks at once: `[rank]` in, `[rank][result]` out.
-FailureOr<std::vector<SmallVector<HostTensor>>> evaluateAcrossRanks(Operation *op, ArrayRef<SmallVector<HostTensor>> operands,
-                                                                    const InterpreterOptions &options);
+FailureOr<std::vector<SmallVector<HostTensor>>>
+evaluateAcrossRanks(Operation *op, ArrayRef<SmallVector<HostTensor>> operands, const InterpreterOptions &options);
 bool needsAllRanks(Operation *op);
 /// Sum of two elements, modular under stand-ins.
 void accumulate(HostTensor &into, const HostTensor &other, ReduceKind kind, bool standIns);

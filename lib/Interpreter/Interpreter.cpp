@@ -8,11 +8,13 @@ using namespace mlir::comm::detail;
 
 bool comm::canEvaluate(Operation *op) {
   if (auto fused = dyn_cast<FusedOp>(op))
-    return llvm::all_of(fused.getBody().front().without_terminator(), [](Operation &inner) { return canEvaluate(&inner); });
+    return llvm::all_of(fused.getBody().front().without_terminator(),
+                        [](Operation &inner) { return canEvaluate(&inner); });
   return (knowsModelOp(op) && !needsAllRanks(op)) || knowsTensorOp(op);
 }
 
-static FailureOr<SmallVector<HostTensor>> evaluateFused(FusedOp op, ArrayRef<HostTensor> operands, const InterpreterOptions &options) {
+static FailureOr<SmallVector<HostTensor>> evaluateFused(FusedOp op, ArrayRef<HostTensor> operands,
+                                                        const InterpreterOptions &options) {
   DenseMap<Value, HostTensor> values;
   Block &block = op.getBody().front();
   for (auto [argument, tensor] : llvm::zip_equal(block.getArguments(), operands))
@@ -33,7 +35,8 @@ static FailureOr<SmallVector<HostTensor>> evaluateFused(FusedOp op, ArrayRef<Hos
   return results;
 }
 
-FailureOr<SmallVector<HostTensor>> comm::evaluateOp(Operation *op, ArrayRef<HostTensor> operands, const InterpreterOptions &options) {
+FailureOr<SmallVector<HostTensor>> comm::evaluateOp(Operation *op, ArrayRef<HostTensor> operands,
+                                                    const InterpreterOptions &options) {
   if (auto fused = dyn_cast<FusedOp>(op))
     return evaluateFused(fused, operands, options);
   if (knowsModelOp(op))
@@ -41,7 +44,8 @@ FailureOr<SmallVector<HostTensor>> comm::evaluateOp(Operation *op, ArrayRef<Host
   return evaluateTensorOp(op, operands, options);
 }
 
-/// A weight nobody supplied: small integers that depend on the stored bytes' place only, so that slices of one file agree.
+/// A weight nobody supplied: small integers that depend on the stored bytes' place only, so that slices of one file
+/// agree.
 static HostTensor defaultWeight(WeightOp op, bool standIns) {
   HostTensor stored = HostTensor::zeros(cast<RankedTensorType>(op.getStored()));
   uint64_t seed = static_cast<uint64_t>(op.getOffset()) * 0x9E3779B97F4A7C15ull + 1;
@@ -59,7 +63,8 @@ static HostTensor defaultWeight(WeightOp op, bool standIns) {
 }
 
 static FailureOr<HostTensor> loadWeight(WeightOp op, int64_t rank, const InterpreterOptions &options) {
-  FailureOr<HostTensor> stored = options.weight ? options.weight(op) : FailureOr<HostTensor>(defaultWeight(op, options.integerStandIns));
+  FailureOr<HostTensor> stored =
+      options.weight ? options.weight(op) : FailureOr<HostTensor>(defaultWeight(op, options.integerStandIns));
   if (failed(stored))
     return failure();
   HostTensor sliced = HostTensor::zeros(RankedTensorType::get(op.getSlicedShape(), op.getType().getElementType()));
@@ -68,7 +73,8 @@ static FailureOr<HostTensor> loadWeight(WeightOp op, int64_t rank, const Interpr
   if (ArrayAttr slices = op.getSlicesAttr())
     for (Attribute attr : slices)
       offset += cast<SliceAttr>(attr).getStart() * strides[cast<SliceAttr>(attr).getDim()];
-  forEachIndex(sliced.type.getShape(), [&](ArrayRef<int64_t> i) { copyElement(sliced, at++, *stored, offset + dot(i, strides)); });
+  forEachIndex(sliced.type.getShape(),
+               [&](ArrayRef<int64_t> i) { copyElement(sliced, at++, *stored, offset + dot(i, strides)); });
   return op.getLayoutAttr() ? takeShard(sliced, op.getLayoutAttr(), getGrid(op), rank) : sliced;
 }
 
@@ -127,7 +133,8 @@ public:
 };
 } // namespace
 
-FailureOr<std::vector<std::vector<HostTensor>>> comm::interpret(func::FuncOp function, const std::vector<std::vector<HostTensor>> &inputs,
+FailureOr<std::vector<std::vector<HostTensor>>> comm::interpret(func::FuncOp function,
+                                                                const std::vector<std::vector<HostTensor>> &inputs,
                                                                 const InterpreterOptions &options) {
   Machine machine(inputs.size(), options);
   if (!llvm::hasSingleElement(function.getBody()))

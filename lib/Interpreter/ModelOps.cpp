@@ -1,6 +1,6 @@
 //===- ModelOps.cpp - the comm model layer on host tensors ----------------===//
-// Under integer stand-ins each nonlinear op keeps what partitioning may rely on: which elements depend on which, linearity where the sharding rule claims it,
-// and zero in, zero out where zero fill is claimed to be harmless.
+// Under integer stand-ins each nonlinear op keeps what partitioning may rely on: which elements depend on which,
+// linearity where the sharding rule claims it, and zero in, zero out where zero fill is claimed to be harmless.
 //===----------------------------------------------------------------------===//
 #include "Internal.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -15,9 +15,15 @@ namespace {
 /// Float arithmetic in the reals or in the prime field.
 struct Field {
   bool standIns;
-  double add(double a, double b) const { return standIns ? static_cast<double>(toField(static_cast<int64_t>(a) + static_cast<int64_t>(b))) : a + b; }
-  double mul(double a, double b) const { return standIns ? static_cast<double>(toField(static_cast<int64_t>(a) * static_cast<int64_t>(b))) : a * b; }
-  double sub(double a, double b) const { return standIns ? static_cast<double>(toField(static_cast<int64_t>(a) - static_cast<int64_t>(b))) : a - b; }
+  double add(double a, double b) const {
+    return standIns ? static_cast<double>(toField(static_cast<int64_t>(a) + static_cast<int64_t>(b))) : a + b;
+  }
+  double mul(double a, double b) const {
+    return standIns ? static_cast<double>(toField(static_cast<int64_t>(a) * static_cast<int64_t>(b))) : a * b;
+  }
+  double sub(double a, double b) const {
+    return standIns ? static_cast<double>(toField(static_cast<int64_t>(a) - static_cast<int64_t>(b))) : a - b;
+  }
 };
 
 Result one(HostTensor tensor) {
@@ -84,7 +90,8 @@ Result attention(AttentionOp op, ArrayRef<HostTensor> in, bool standIns) {
   HostTensor out = HostTensor::zeros(op.getType());
   int64_t heads = q.type.getDimSize(1), group = heads / k.type.getDimSize(1), keys = k.type.getDimSize(2);
   int64_t depth = q.type.getDimSize(3), depthV = v.type.getDimSize(3);
-  SmallVector<int64_t> qs = stridesOf(q.type.getShape()), ks = stridesOf(k.type.getShape()), vs = stridesOf(v.type.getShape());
+  SmallVector<int64_t> qs = stridesOf(q.type.getShape()), ks = stridesOf(k.type.getShape()),
+                       vs = stridesOf(v.type.getShape());
   double scale = op.getScale().convertToDouble(), softcap = op.getSoftcap().convertToDouble();
   SmallVector<int64_t> ms;
   if (mask) {
@@ -100,11 +107,12 @@ Result attention(AttentionOp op, ArrayRef<HostTensor> in, bool standIns) {
     double top = -std::numeric_limits<double>::infinity();
     for (int64_t t = 0; t < keys; ++t) {
       int64_t maskAt = mask ? i[0] * ms[0] + i[1] * ms[1] + i[2] * ms[2] + t * ms[3] : 0;
-      bool masked = (op.isCausal() && t > i[2] + static_cast<int64_t>(*op.getCausalOffset())) || (lengths && t >= lengths->ints[i[0]]) ||
-                    (mask && !mask->isFloat() && !mask->ints[maskAt]);
+      bool masked = (op.isCausal() && t > i[2] + static_cast<int64_t>(*op.getCausalOffset())) ||
+                    (lengths && t >= lengths->ints[i[0]]) || (mask && !mask->isFloat() && !mask->ints[maskAt]);
       double score = 0;
       for (int64_t d = 0; d < depth; ++d)
-        score = field.add(score, field.mul(q.floats[i[0] * qs[0] + i[1] * qs[1] + i[2] * qs[2] + d], k.floats[i[0] * ks[0] + kvHead * ks[1] + t * ks[2] + d]));
+        score = field.add(score, field.mul(q.floats[i[0] * qs[0] + i[1] * qs[1] + i[2] * qs[2] + d],
+                                           k.floats[i[0] * ks[0] + kvHead * ks[1] + t * ks[2] + d]));
       if (standIns) {
         score = field.add(score, mask && mask->isFloat() ? mask->floats[maskAt] : 0);
         weights[t] = masked ? 0 : field.add(field.mul(score, score), 7);
@@ -157,7 +165,8 @@ Result norm(Operation *op, ArrayRef<HostTensor> in, double epsilon, bool center,
       for (int64_t i = 0; i < n; ++i)
         squares = field.add(squares, field.mul(x[i], field.add(x[i], center)));
       for (int64_t i = 0; i < n; ++i)
-        y[i] = field.add(field.mul(field.mul(x[i], field.add(squares, 1)), weight.floats[i]), bias ? bias->floats[i] : 0);
+        y[i] =
+            field.add(field.mul(field.mul(x[i], field.add(squares, 1)), weight.floats[i]), bias ? bias->floats[i] : 0);
       return;
     }
     for (int64_t i = 0; center && i < n; ++i)
@@ -283,7 +292,8 @@ double silu(double x) { return x / (1 + std::exp(-x)); }
 } // namespace
 
 bool comm::detail::knowsModelOp(Operation *op) {
-  return isa<MatmulOp, AttentionOp, RMSNormOp, LayerNormOp, SoftmaxOp, RotaryOp, EmbeddingOp, GatherOp, GatherNDOp, GatherElementsOp, GeluOp, SiluOp>(op);
+  return isa<MatmulOp, AttentionOp, RMSNormOp, LayerNormOp, SoftmaxOp, RotaryOp, EmbeddingOp, GatherOp, GatherNDOp,
+             GatherElementsOp, GeluOp, SiluOp>(op);
 }
 
 Result comm::detail::evaluateModelOp(Operation *op, ArrayRef<HostTensor> in, const InterpreterOptions &options) {
@@ -295,7 +305,9 @@ Result comm::detail::evaluateModelOp(Operation *op, ArrayRef<HostTensor> in, con
       .Case([&](LayerNormOp n) { return norm(n, in, n.getEpsilon().convertToDouble(), true, standIns); })
       .Case([&](SoftmaxOp s) { return softmax(s, in, standIns); })
       .Case([&](RotaryOp r) { return rotary(r, in, standIns); })
-      .Case([&](EmbeddingOp e) -> Result { return e.getVocab() ? Result(failure()) : gather(in[0], in[1], 0, e.getType()); })
+      .Case([&](EmbeddingOp e) -> Result {
+        return e.getVocab() ? Result(failure()) : gather(in[0], in[1], 0, e.getType());
+      })
       .Case([&](GatherOp g) { return gather(in[0], in[1], g.getAxis(), g.getType()); })
       .Case([&](GatherNDOp g) { return gatherND(g, in[0], in[1]); })
       .Case([&](GatherElementsOp g) { return gatherElements(g, in[0], in[1]); })

@@ -14,22 +14,38 @@ static Type elementOf(Type type) { return getElementTypeOrSelf(type); }
 static bool compare(arith::CmpFPredicate predicate, double a, double b) {
   bool unordered = std::isnan(a) || std::isnan(b);
   switch (predicate) {
-  case arith::CmpFPredicate::AlwaysFalse: return false;
-  case arith::CmpFPredicate::AlwaysTrue: return true;
-  case arith::CmpFPredicate::ORD: return !unordered;
-  case arith::CmpFPredicate::UNO: return unordered;
-  case arith::CmpFPredicate::OEQ: return a == b;
-  case arith::CmpFPredicate::OGT: return a > b;
-  case arith::CmpFPredicate::OGE: return a >= b;
-  case arith::CmpFPredicate::OLT: return a < b;
-  case arith::CmpFPredicate::OLE: return a <= b;
-  case arith::CmpFPredicate::ONE: return !unordered && a != b;
-  case arith::CmpFPredicate::UEQ: return unordered || a == b;
-  case arith::CmpFPredicate::UGT: return unordered || a > b;
-  case arith::CmpFPredicate::UGE: return unordered || a >= b;
-  case arith::CmpFPredicate::ULT: return unordered || a < b;
-  case arith::CmpFPredicate::ULE: return unordered || a <= b;
-  case arith::CmpFPredicate::UNE: return unordered || a != b;
+  case arith::CmpFPredicate::AlwaysFalse:
+    return false;
+  case arith::CmpFPredicate::AlwaysTrue:
+    return true;
+  case arith::CmpFPredicate::ORD:
+    return !unordered;
+  case arith::CmpFPredicate::UNO:
+    return unordered;
+  case arith::CmpFPredicate::OEQ:
+    return a == b;
+  case arith::CmpFPredicate::OGT:
+    return a > b;
+  case arith::CmpFPredicate::OGE:
+    return a >= b;
+  case arith::CmpFPredicate::OLT:
+    return a < b;
+  case arith::CmpFPredicate::OLE:
+    return a <= b;
+  case arith::CmpFPredicate::ONE:
+    return !unordered && a != b;
+  case arith::CmpFPredicate::UEQ:
+    return unordered || a == b;
+  case arith::CmpFPredicate::UGT:
+    return unordered || a > b;
+  case arith::CmpFPredicate::UGE:
+    return unordered || a >= b;
+  case arith::CmpFPredicate::ULT:
+    return unordered || a < b;
+  case arith::CmpFPredicate::ULE:
+    return unordered || a <= b;
+  case arith::CmpFPredicate::UNE:
+    return unordered || a != b;
   }
   return false;
 }
@@ -42,16 +58,26 @@ static uint64_t zeroExtended(Type type, int64_t x) {
 static bool compare(arith::CmpIPredicate predicate, Type type, int64_t a, int64_t b) {
   uint64_t ua = zeroExtended(type, a), ub = zeroExtended(type, b);
   switch (predicate) {
-  case arith::CmpIPredicate::eq: return a == b;
-  case arith::CmpIPredicate::ne: return a != b;
-  case arith::CmpIPredicate::slt: return a < b;
-  case arith::CmpIPredicate::sle: return a <= b;
-  case arith::CmpIPredicate::sgt: return a > b;
-  case arith::CmpIPredicate::sge: return a >= b;
-  case arith::CmpIPredicate::ult: return ua < ub;
-  case arith::CmpIPredicate::ule: return ua <= ub;
-  case arith::CmpIPredicate::ugt: return ua > ub;
-  case arith::CmpIPredicate::uge: return ua >= ub;
+  case arith::CmpIPredicate::eq:
+    return a == b;
+  case arith::CmpIPredicate::ne:
+    return a != b;
+  case arith::CmpIPredicate::slt:
+    return a < b;
+  case arith::CmpIPredicate::sle:
+    return a <= b;
+  case arith::CmpIPredicate::sgt:
+    return a > b;
+  case arith::CmpIPredicate::sge:
+    return a >= b;
+  case arith::CmpIPredicate::ult:
+    return ua < ub;
+  case arith::CmpIPredicate::ule:
+    return ua <= ub;
+  case arith::CmpIPredicate::ugt:
+    return ua > ub;
+  case arith::CmpIPredicate::uge:
+    return ua >= ub;
   }
   return false;
 }
@@ -114,7 +140,8 @@ static std::optional<double> realFloat(Operation *op, ArrayRef<Scalar> in) {
       .Default([](Operation *) -> R { return std::nullopt; });
 }
 
-/// The same op in the prime field: linear ops as they are, others a fixed polynomial that is told apart by the op's name.
+/// The same op in the prime field: linear ops as they are, others a fixed polynomial that is told apart by the op's
+/// name.
 static int64_t fieldFloat(Operation *op, ArrayRef<Scalar> in) {
   int64_t a = static_cast<int64_t>(in[0].f), b = in.size() > 1 ? static_cast<int64_t>(in[1].f) : 0;
   if (isa<arith::AddFOp>(op))
@@ -145,9 +172,15 @@ static std::optional<int64_t> integer(Operation *op, ArrayRef<Scalar> in) {
   auto ub = [&] { return zeroExtended(elementOf(op->getOperand(1).getType()), in[1].i); };
   using R = std::optional<int64_t>;
   return TypeSwitch<Operation *, R>(op)
-      .Case([&](arith::AddIOp) -> R { return static_cast<int64_t>(static_cast<uint64_t>(a()) + static_cast<uint64_t>(b())); })
-      .Case([&](arith::SubIOp) -> R { return static_cast<int64_t>(static_cast<uint64_t>(a()) - static_cast<uint64_t>(b())); })
-      .Case([&](arith::MulIOp) -> R { return static_cast<int64_t>(static_cast<uint64_t>(a()) * static_cast<uint64_t>(b())); })
+      .Case([&](arith::AddIOp) -> R {
+        return static_cast<int64_t>(static_cast<uint64_t>(a()) + static_cast<uint64_t>(b()));
+      })
+      .Case([&](arith::SubIOp) -> R {
+        return static_cast<int64_t>(static_cast<uint64_t>(a()) - static_cast<uint64_t>(b()));
+      })
+      .Case([&](arith::MulIOp) -> R {
+        return static_cast<int64_t>(static_cast<uint64_t>(a()) * static_cast<uint64_t>(b()));
+      })
       .Case([&](arith::DivSIOp) -> R { return b() == 0 || (b() == -1 && a() == INT64_MIN) ? R() : R(a() / b()); })
       .Case([&](arith::DivUIOp) -> R { return ub() == 0 ? R() : R(static_cast<int64_t>(ua() / ub())); })
       .Case([&](arith::RemSIOp) -> R { return b() == 0 || b() == -1 ? (b() == -1 ? R(0) : R()) : R(a() % b()); })
@@ -161,19 +194,23 @@ static std::optional<int64_t> integer(Operation *op, ArrayRef<Scalar> in) {
       .Case([&](arith::AndIOp) -> R { return a() & b(); })
       .Case([&](arith::OrIOp) -> R { return a() | b(); })
       .Case([&](arith::XOrIOp) -> R { return a() ^ b(); })
-      .Case([&](arith::ShLIOp) -> R { return ub() >= 64 ? R(0) : R(static_cast<int64_t>(static_cast<uint64_t>(a()) << ub())); })
+      .Case([&](arith::ShLIOp) -> R {
+        return ub() >= 64 ? R(0) : R(static_cast<int64_t>(static_cast<uint64_t>(a()) << ub()));
+      })
       .Case([&](arith::ShRUIOp) -> R { return ub() >= 64 ? R(0) : R(static_cast<int64_t>(ua() >> ub())); })
       .Case([&](arith::ShRSIOp) -> R { return R(a() >> std::min<uint64_t>(ub(), 63)); })
       .Case([&](arith::MaxSIOp) -> R { return std::max(a(), b()); })
       .Case([&](arith::MinSIOp) -> R { return std::min(a(), b()); })
       .Case([&](arith::MaxUIOp) -> R { return static_cast<int64_t>(std::max(ua(), ub())); })
       .Case([&](arith::MinUIOp) -> R { return static_cast<int64_t>(std::min(ua(), ub())); })
-      .Case([&](math::AbsIOp) -> R { return a() < 0 ? R(static_cast<int64_t>(0 - static_cast<uint64_t>(a()))) : R(a()); })
+      .Case(
+          [&](math::AbsIOp) -> R { return a() < 0 ? R(static_cast<int64_t>(0 - static_cast<uint64_t>(a()))) : R(a()); })
       .Case([&](math::IPowIOp) -> R {
         uint64_t result = 1;
         if (b() < 0)
           return R(a() == 1 ? 1 : a() == -1 ? (b() % 2 ? -1 : 1) : 0);
-        for (int64_t i = 0, base = a(); i < 64 && (b() >> i); ++i, base = static_cast<int64_t>(static_cast<uint64_t>(base) * static_cast<uint64_t>(base)))
+        for (int64_t i = 0, base = a(); i < 64 && (b() >> i);
+             ++i, base = static_cast<int64_t>(static_cast<uint64_t>(base) * static_cast<uint64_t>(base)))
           if ((b() >> i) & 1)
             result *= static_cast<uint64_t>(base);
         return R(static_cast<int64_t>(result));
@@ -182,7 +219,9 @@ static std::optional<int64_t> integer(Operation *op, ArrayRef<Scalar> in) {
         return elementOf(op->getOperand(0).getType()).isInteger(1) && isa<arith::ExtSIOp>(op) ? R(-a()) : R(a());
       })
       .Case<arith::ExtUIOp, arith::IndexCastUIOp>([&](auto) -> R { return static_cast<int64_t>(ua()); })
-      .Case([&](arith::CmpIOp cmp) -> R { return compare(cmp.getPredicate(), elementOf(cmp.getLhs().getType()), a(), b()); })
+      .Case([&](arith::CmpIOp cmp) -> R {
+        return compare(cmp.getPredicate(), elementOf(cmp.getLhs().getType()), a(), b());
+      })
       .Case([&](arith::CmpFOp cmp) -> R { return compare(cmp.getPredicate(), in[0].f, in[1].f); })
       .Case([&](math::IsNaNOp) -> R { return std::isnan(in[0].f); })
       .Case([&](math::IsInfOp) -> R { return std::isinf(in[0].f); })
@@ -205,7 +244,8 @@ FailureOr<Scalar> comm::detail::evaluateScalar(Operation *op, ArrayRef<Scalar> i
   if (isa<FloatType>(to)) {
     if (isa<arith::SIToFPOp, arith::UIToFPOp>(op)) {
       Type from = elementOf(op->getOperand(0).getType());
-      double x = isa<arith::UIToFPOp>(op) ? static_cast<double>(zeroExtended(from, in[0].i)) : static_cast<double>(in[0].i);
+      double x =
+          isa<arith::UIToFPOp>(op) ? static_cast<double>(zeroExtended(from, in[0].i)) : static_cast<double>(in[0].i);
       out.f = standIns ? static_cast<double>(toField(in[0].i)) : roundTo(to, x);
       return out;
     }
@@ -216,7 +256,8 @@ FailureOr<Scalar> comm::detail::evaluateScalar(Operation *op, ArrayRef<Scalar> i
     return out;
   }
   if (isa<arith::FPToSIOp, arith::FPToUIOp>(op)) {
-    out.i = wrapTo(to, toInteger(in[0].f, isa<arith::FPToUIOp>(op) ? 0.0 : -9223372036854775808.0, 9223372036854775807.0));
+    out.i =
+        wrapTo(to, toInteger(in[0].f, isa<arith::FPToUIOp>(op) ? 0.0 : -9223372036854775808.0, 9223372036854775807.0));
     return out;
   }
   std::optional<int64_t> x = integer(op, in);

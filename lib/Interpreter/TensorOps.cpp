@@ -26,7 +26,8 @@ static HostTensor reshaped(const HostTensor &in, RankedTensorType type) {
 static HostTensor strided(const HostTensor &source, RankedTensorType type, ArrayRef<int64_t> strides, int64_t offset) {
   HostTensor out = HostTensor::zeros(type);
   int64_t at = 0;
-  forEachIndex(type.getShape(), [&](ArrayRef<int64_t> index) { copyElement(out, at++, source, offset + dot(index, strides)); });
+  forEachIndex(type.getShape(),
+               [&](ArrayRef<int64_t> index) { copyElement(out, at++, source, offset + dot(index, strides)); });
   return out;
 }
 
@@ -110,7 +111,8 @@ static Result concat(tensor::ConcatOp op, ArrayRef<HostTensor> in) {
   int64_t base = 0;
   for (const HostTensor &part : in) {
     int64_t at = 0;
-    forEachIndex(part.type.getShape(), [&](ArrayRef<int64_t> index) { copyElement(out, base + dot(index, strides), part, at++); });
+    forEachIndex(part.type.getShape(),
+                 [&](ArrayRef<int64_t> index) { copyElement(out, base + dot(index, strides), part, at++); });
     base += part.type.getDimSize(op.getDim()) * strides[op.getDim()];
   }
   return one(std::move(out));
@@ -148,8 +150,9 @@ static Result elementwise(Operation *op, ArrayRef<HostTensor> in, bool standIns)
 }
 
 bool comm::detail::knowsTensorOp(Operation *op) {
-  return isa<arith::ConstantOp, linalg::TransposeOp, linalg::BroadcastOp, linalg::ReduceOp, linalg::FillOp, tensor::EmptyOp, tensor::ExpandShapeOp,
-             tensor::CollapseShapeOp, tensor::ExtractSliceOp, tensor::ConcatOp, tensor::CastOp>(op) ||
+  return isa<arith::ConstantOp, linalg::TransposeOp, linalg::BroadcastOp, linalg::ReduceOp, linalg::FillOp,
+             tensor::EmptyOp, tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::ExtractSliceOp, tensor::ConcatOp,
+             tensor::CastOp>(op) ||
          isElementwise(op);
 }
 
@@ -161,8 +164,11 @@ Result comm::detail::evaluateTensorOp(Operation *op, ArrayRef<HostTensor> in, co
       .Case([&](linalg::BroadcastOp b) { return broadcast(b, in[0]); })
       .Case([&](linalg::ReduceOp r) { return reduce(r, in, standIns); })
       .Case([&](tensor::EmptyOp e) { return one(HostTensor::zeros(resultType(e))); })
-      .Case<tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::CastOp>([&](auto r) { return one(reshaped(in[0], resultType(r))); })
+      .Case<tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::CastOp>(
+          [&](auto r) { return one(reshaped(in[0], resultType(r))); })
       .Case([&](tensor::ExtractSliceOp s) { return extractSlice(s, in[0]); })
       .Case([&](tensor::ConcatOp c) { return concat(c, in); })
-      .Default([&](Operation *other) -> Result { return isElementwise(other) ? elementwise(other, in, standIns) : Result(failure()); });
+      .Default([&](Operation *other) -> Result {
+        return isElementwise(other) ? elementwise(other, in, standIns) : Result(failure());
+      });
 }

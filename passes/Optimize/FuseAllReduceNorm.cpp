@@ -38,8 +38,8 @@ Value otherOperand(arith::AddFOp add, Value value) {
 
 struct Chain {
   AllReduceOp reduce;
-  Value bias;         ///< vector or null
-  arith::AddFOp add;  ///< the residual add: its result is the sum
+  Value bias;        ///< vector or null
+  arith::AddFOp add; ///< the residual add: its result is the sum
   Value residual;
   Operation *norm = nullptr;
 };
@@ -60,7 +60,8 @@ std::string match(AllReduceOp reduce, Chain &chain) {
     return "it is added to itself";
   if (Value vector = getRowVector(other); vector && add.getResult().hasOneUse()) {
     // A bias: the residual add comes next.
-    if (auto next = dyn_cast<arith::AddFOp>(*add.getResult().user_begin()); next && otherOperand(next, add.getResult())) {
+    if (auto next = dyn_cast<arith::AddFOp>(*add.getResult().user_begin());
+        next && otherOperand(next, add.getResult())) {
       chain.bias = vector;
       value = add.getResult();
       add = next;
@@ -82,7 +83,8 @@ std::string match(AllReduceOp reduce, Chain &chain) {
   if (chain.norm->getBlock() != add->getBlock())
     return "the norm is in another block";
   for (Value operand : chain.norm->getOperands())
-    if (Operation *def = operand.getDefiningOp(); def && operand != add.getResult() && def->getBlock() == add->getBlock() && !def->isBeforeInBlock(add)) {
+    if (Operation *def = operand.getDefiningOp();
+        def && operand != add.getResult() && def->getBlock() == add->getBlock() && !def->isBeforeInBlock(add)) {
       // Weights have no operands of their own and may move up.
       if (!isa<WeightOp, arith::ConstantOp>(def))
         return "an operand of the norm is computed after the add";
@@ -92,7 +94,8 @@ std::string match(AllReduceOp reduce, Chain &chain) {
 
 void rewrite(Chain &chain, IRRewriter &rewriter) {
   for (Value operand : chain.norm->getOperands())
-    if (Operation *def = operand.getDefiningOp(); def && operand != chain.add.getResult() && !def->isBeforeInBlock(chain.add))
+    if (Operation *def = operand.getDefiningOp();
+        def && operand != chain.add.getResult() && !def->isBeforeInBlock(chain.add))
       rewriter.moveOpBefore(def, chain.add);
   rewriter.setInsertionPoint(chain.add);
   auto rms = dyn_cast<RMSNormOp>(chain.norm);
@@ -100,8 +103,9 @@ void rewrite(Chain &chain, IRRewriter &rewriter) {
   Value weight = rms ? rms.getWeight() : layer.getWeight();
   FloatAttr epsilon = rms ? rms.getEpsilonAttr() : layer.getEpsilonAttr();
   Type type = chain.add.getType();
-  auto fused = AllReduceNormOp::create(rewriter, chain.norm->getLoc(), type, type, chain.reduce.getInput(), chain.residual, weight, chain.bias,
-                                       layer ? layer.getBias() : Value(), epsilon, layer ? rewriter.getUnitAttr() : UnitAttr(), chain.reduce.getGridAttr(),
+  auto fused = AllReduceNormOp::create(rewriter, chain.norm->getLoc(), type, type, chain.reduce.getInput(),
+                                       chain.residual, weight, chain.bias, layer ? layer.getBias() : Value(), epsilon,
+                                       layer ? rewriter.getUnitAttr() : UnitAttr(), chain.reduce.getGridAttr(),
                                        chain.reduce.getAxesAttr());
   Operation *biasAdd = chain.bias ? *chain.reduce.getResult().user_begin() : nullptr;
   rewriter.replaceOp(chain.norm, fused.getNormed());
@@ -122,8 +126,8 @@ bool moveReshape(AllReduceOp reduce, IRRewriter &rewriter) {
   IRMapping map;
   map.map(reduce.getResult(), reduce.getInput());
   Operation *reshape = rewriter.clone(*user, map);
-  auto moved = AllReduceOp::create(rewriter, reduce.getLoc(), reshape->getResult(0).getType(), reduce.getKindAttr(), reshape->getResult(0), reduce.getGridAttr(),
-                                   reduce.getAxesAttr());
+  auto moved = AllReduceOp::create(rewriter, reduce.getLoc(), reshape->getResult(0).getType(), reduce.getKindAttr(),
+                                   reshape->getResult(0), reduce.getGridAttr(), reduce.getAxesAttr());
   rewriter.replaceOp(user, moved.getResult());
   rewriter.eraseOp(reduce);
   return true;
@@ -147,7 +151,9 @@ struct FuseAllReduceNorm : impl::FuseAllReduceNormPassBase<FuseAllReduceNorm> {
       Chain chain;
       std::string reason = match(reduce, chain);
       if (reason.empty()) {
-        explain(reduce, "fusion", Twine("all_reduce, residual add and ") + (isa<RMSNormOp>(chain.norm) ? "rms_norm" : "layer_norm") + " are one op");
+        explain(reduce, "fusion",
+                Twine("all_reduce, residual add and ") + (isa<RMSNormOp>(chain.norm) ? "rms_norm" : "layer_norm") +
+                    " are one op");
         rewrite(chain, rewriter);
         ++numFused;
         continue;

@@ -35,13 +35,16 @@ AllReduceOp splitNorm(AllReduceNormOp op, IRRewriter &rewriter) {
   Location loc = op.getLoc();
   rewriter.setInsertionPoint(op);
   auto kind = ReduceKindAttr::get(rewriter.getContext(), ReduceKind::Sum);
-  auto reduce = AllReduceOp::create(rewriter, loc, op.getInput().getType(), kind, op.getInput(), op.getGridAttr(), op.getAxesAttr());
+  auto reduce = AllReduceOp::create(rewriter, loc, op.getInput().getType(), kind, op.getInput(), op.getGridAttr(),
+                                    op.getAxesAttr());
   Value sum = reduce.getResult();
   RankedTensorType type = op.getInput().getType();
   if (Value bias = op.getBias()) {
     if (type.getRank() > 1) {
       Value empty = tensor::EmptyOp::create(rewriter, loc, type.getShape(), type.getElementType());
-      bias = linalg::BroadcastOp::create(rewriter, loc, bias, empty, llvm::to_vector(llvm::seq<int64_t>(0, type.getRank() - 1))).getResult()[0];
+      bias = linalg::BroadcastOp::create(rewriter, loc, bias, empty,
+                                         llvm::to_vector(llvm::seq<int64_t>(0, type.getRank() - 1)))
+                 .getResult()[0];
     }
     sum = arith::AddFOp::create(rewriter, loc, sum, bias);
   }

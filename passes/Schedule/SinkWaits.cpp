@@ -17,7 +17,9 @@ namespace mlir::comm {
 
 namespace {
 /// Ops without work of their own.
-bool isFree(Operation *op) { return isa<WeightOp, arith::ConstantOp, tensor::EmptyOp, tensor::ExpandShapeOp, tensor::CollapseShapeOp>(op); }
+bool isFree(Operation *op) {
+  return isa<WeightOp, arith::ConstantOp, tensor::EmptyOp, tensor::ExpandShapeOp, tensor::CollapseShapeOp>(op);
+}
 
 struct SinkWaits : impl::SinkWaitsPassBase<SinkWaits> {
   using SinkWaitsPassBase::SinkWaitsPassBase;
@@ -105,7 +107,9 @@ private:
         continue;
       }
       ++numOverlapped;
-      explain(op, "overlap", name + " runs while " + std::to_string(work.size()) + " ops compute, from " + getSiteName(work.front()) + " to " + getSiteName(work.back()));
+      explain(op, "overlap",
+              name + " runs while " + std::to_string(work.size()) + " ops compute, from " + getSiteName(work.front()) +
+                  " to " + getSiteName(work.back()));
     }
   }
 };

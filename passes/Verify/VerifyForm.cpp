@@ -17,7 +17,12 @@ namespace {
 enum class Form { Global, Local, Async, Command, Unknown };
 
 Form parseForm(StringRef name) {
-  return llvm::StringSwitch<Form>(name).Case("global", Form::Global).Case("local", Form::Local).Case("async", Form::Async).Case("command", Form::Command).Default(Form::Unknown);
+  return llvm::StringSwitch<Form>(name)
+      .Case("global", Form::Global)
+      .Case("local", Form::Local)
+      .Case("async", Form::Async)
+      .Case("command", Form::Command)
+      .Default(Form::Unknown);
 }
 
 bool isUpstreamValueOp(Operation *op) {

@@ -43,8 +43,15 @@ int commc::runCheck(const Options &options) {
   if (options.json) {
     llvm::json::Array list;
     for (const auto &problem : problems)
-      list.push_back(llvm::json::Object{{"code", problem.code}, {"what", problem.what}, {"where", problem.where}, {"hint", problem.hint}, {"warning", problem.warning}});
-    llvm::outs() << llvm::json::Value(llvm::json::Object{{"model", options.input}, {"supported", !mlir::comm::hasErrors(problems)}, {"problems", std::move(list)}}) << "\n";
+      list.push_back(llvm::json::Object{{"code", problem.code},
+                                        {"what", problem.what},
+                                        {"where", problem.where},
+                                        {"hint", problem.hint},
+                                        {"warning", problem.warning}});
+    llvm::outs() << llvm::json::Value(llvm::json::Object{{"model", options.input},
+                                                         {"supported", !mlir::comm::hasErrors(problems)},
+                                                         {"problems", std::move(list)}})
+                 << "\n";
     return exitCodeOf(problems);
   }
   printProblems(problems, options.quiet);

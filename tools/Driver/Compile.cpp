@@ -1,5 +1,6 @@
 //===- Compile.cpp - commc model.onnx -------------------------------------===//
-// import -> partition -> optimize -> schedule -> lower -> export, with one line per phase on standard error and the summary on standard output.
+// import -> partition -> optimize -> schedule -> lower -> export, with one line per phase on standard error and the
+// summary on standard output.
 //===----------------------------------------------------------------------===//
 #include "comm-c/runtime.h"
 #include "comm/Analysis/Explain.h"
@@ -30,7 +31,8 @@ using namespace mlir::comm;
 namespace {
 class Compiler {
 public:
-  explicit Compiler(const Options &options) : options(options), context(MLIRContext::Threading::DISABLED), diagnostics(&context, options.verbose > 0) {
+  explicit Compiler(const Options &options)
+      : options(options), context(MLIRContext::Threading::DISABLED), diagnostics(&context, options.verbose > 0) {
     context.loadDialect<CommDialect, func::FuncDialect>();
   }
   int run();
@@ -64,8 +66,9 @@ void Compiler::progress(Phase phase, const std::string &what) {
   double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - phaseStart).count();
   phaseStart = std::chrono::steady_clock::now();
   if (!options.quiet)
-    llvm::errs() << llvm::format("[%d/%d] %-10s%-60s %6.2f s\n", static_cast<int>(phase) + 1, static_cast<int>(getPhases().size()),
-                                 getPhaseInfo(phase).flag.str().c_str(), what.c_str(), seconds);
+    llvm::errs() << llvm::format("[%d/%d] %-10s%-60s %6.2f s\n", static_cast<int>(phase) + 1,
+                                 static_cast<int>(getPhases().size()), getPhaseInfo(phase).flag.str().c_str(),
+                                 what.c_str(), seconds);
 }
 
 int Compiler::writeText(const std::string &path, const std::string &text) {
@@ -94,7 +97,8 @@ bool Compiler::finish(Phase phase) {
   };
   if (!options.dumpIR.empty()) {
     llvm::sys::fs::create_directories(options.dumpIR);
-    writeText(options.dumpIR + "/" + std::to_string(static_cast<int>(phase) + 1) + "-" + info.flag.str() + ".mlir", text());
+    writeText(options.dumpIR + "/" + std::to_string(static_cast<int>(phase) + 1) + "-" + info.flag.str() + ".mlir",
+              text());
   }
   if (options.stopAfter != info.flag)
     return false;
@@ -184,13 +188,18 @@ std::string Compiler::phaseFacts(Phase phase) {
     grid += (grid.empty() ? "" : " ") + axis.name + "=" + std::to_string(axis.size);
   switch (phase) {
   case Phase::Import:
-    return std::to_string(std::distance(module->getOps<func::FuncOp>().begin(), module->getOps<func::FuncOp>().end())) + " entries, " + std::to_string(attention) +
-           " attentions";
-  case Phase::Partition: return grid + ", " + std::to_string(collectives) + " collectives";
-  case Phase::Optimize: return std::to_string(collectives) + " collectives, " + std::to_string(fused) + " fused with a norm";
-  case Phase::Schedule: return std::to_string(started) + " of " + std::to_string(collectives) + " collectives started asynchronously";
-  case Phase::Lower: return std::to_string(kernels) + " kernels, " + std::to_string(commands) + " commands";
-  case Phase::Export: return "";
+    return std::to_string(std::distance(module->getOps<func::FuncOp>().begin(), module->getOps<func::FuncOp>().end())) +
+           " entries, " + std::to_string(attention) + " attentions";
+  case Phase::Partition:
+    return grid + ", " + std::to_string(collectives) + " collectives";
+  case Phase::Optimize:
+    return std::to_string(collectives) + " collectives, " + std::to_string(fused) + " fused with a norm";
+  case Phase::Schedule:
+    return std::to_string(started) + " of " + std::to_string(collectives) + " collectives started asynchronously";
+  case Phase::Lower:
+    return std::to_string(kernels) + " kernels, " + std::to_string(commands) + " commands";
+  case Phase::Export:
+    return "";
   }
   return "";
 }
@@ -240,7 +249,8 @@ int Compiler::exportFile() {
     return kBadModel;
   }
   // This user made it, so this user's commrun runs its native code.
-  if (comm_trust_executable(::comm::exe::executableHash(bytes.data(), bytes.size()).c_str()) != COMM_OK && !options.quiet)
+  if (comm_trust_executable(::comm::exe::executableHash(bytes.data(), bytes.size()).c_str()) != COMM_OK &&
+      !options.quiet)
     llvm::errs() << "warning: " << comm_last_error() << "; commrun will ask for --trust-native\n";
   progress(Phase::Export, path);
   printSummary(executable, path, bytes.size());
@@ -262,11 +272,12 @@ void Compiler::printSummary(const ::comm::exe::Executable &executable, const std
     llvm::json::Array entries;
     for (const auto &entry : executable.entries)
       entries.push_back(entry.name);
-    llvm::outs() << llvm::json::Value(llvm::json::Object{{"output", path},
-                                                         {"bytes", static_cast<int64_t>(bytes)},
-                                                         {"ranks", executable.entries.empty() ? 0 : executable.entries[0].split.grid.ranks()},
-                                                         {"entries", std::move(entries)},
-                                                         {"predictions", std::move(predictions)}})
+    llvm::outs() << llvm::json::Value(llvm::json::Object{
+                        {"output", path},
+                        {"bytes", static_cast<int64_t>(bytes)},
+                        {"ranks", executable.entries.empty() ? 0 : executable.entries[0].split.grid.ranks()},
+                        {"entries", std::move(entries)},
+                        {"predictions", std::move(predictions)}})
                  << "\n";
     return;
   }
@@ -275,10 +286,13 @@ void Compiler::printSummary(const ::comm::exe::Executable &executable, const std
   std::string grid;
   for (const commc::Axis &axis : options.grid)
     grid += (grid.empty() ? "" : ", ") + axis.name + " " + std::to_string(axis.size);
-  llvm::outs() << "model    " << executable.modelName << ", " << executable.entries.size() << (executable.entries.size() == 1 ? " entry\n" : " entries\n");
-  llvm::outs() << "plan     " << (executable.entries.empty() ? 1 : executable.entries[0].split.grid.ranks()) << " ranks (" << grid << ")\n";
-  llvm::outs() << llvm::format("memory   %.1f MiB per rank: arena %.1f, weights %.1f\n", (prediction("peak_bytes_per_rank")) / 1048576.0,
-                               prediction("arena_bytes_per_rank") / 1048576.0, prediction("weight_bytes_per_rank") / 1048576.0);
+  llvm::outs() << "model    " << executable.modelName << ", " << executable.entries.size()
+               << (executable.entries.size() == 1 ? " entry\n" : " entries\n");
+  llvm::outs() << "plan     " << (executable.entries.empty() ? 1 : executable.entries[0].split.grid.ranks())
+               << " ranks (" << grid << ")\n";
+  llvm::outs() << llvm::format(
+      "memory   %.1f MiB per rank: arena %.1f, weights %.1f\n", (prediction("peak_bytes_per_rank")) / 1048576.0,
+      prediction("arena_bytes_per_rank") / 1048576.0, prediction("weight_bytes_per_rank") / 1048576.0);
   llvm::outs() << "next     commrun " << path << " --verify\n";
   if (!options.explain)
     llvm::outs() << "notes    " << executable.explain.size() << " decisions: see --explain\n";

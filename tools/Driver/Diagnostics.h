@@ -4,8 +4,8 @@
 #include "mlir/IR/Diagnostics.h"
 #include <string>
 namespace commc {
-/// While it lives, errors of the context are printed in the form of commc. A diagnostic may begin with its own code, "[E501] ..."; others are
-/// internal errors: by then the model has been accepted.
+/// While it lives, errors of the context are printed in the form of commc. A diagnostic may begin with its own code,
+/// "[E501] ..."; others are internal errors: by then the model has been accepted.
 class DiagnosticPrinter {
 public:
   DiagnosticPrinter(mlir::MLIRContext *context, bool verbose);

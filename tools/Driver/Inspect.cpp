@@ -1,7 +1,7 @@
 //===- Inspect.cpp - commc inspect ----------------------------------------===//
 #include "comm/Executable/Executable.h"
-#include "comm/Import/Import.h"
 #include "comm/IR/CommOps.h"
+#include "comm/Import/Import.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "tools/Driver/Driver.h"
 #include "tools/Driver/Problems.h"
@@ -22,7 +22,8 @@ static std::string describe(const GraphValue &value) {
 static llvm::json::Array toJson(const std::vector<GraphValue> &values) {
   llvm::json::Array list;
   for (const GraphValue &value : values)
-    list.push_back(llvm::json::Object{{"name", value.name}, {"type", value.elementType}, {"dims", llvm::json::Array(value.dims)}});
+    list.push_back(
+        llvm::json::Object{{"name", value.name}, {"type", value.elementType}, {"dims", llvm::json::Array(value.dims)}});
   return list;
 }
 
@@ -57,7 +58,8 @@ static int inspectExecutable(const Options &options, llvm::StringRef bytes) {
     printError("E301", error, options.input, "compile the model again");
     return kBadModel;
   }
-  llvm::outs() << "hash     " << ::comm::exe::executableHash(reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size()) << "\n"
+  llvm::outs() << "hash     "
+               << ::comm::exe::executableHash(reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size()) << "\n"
                << ::comm::exe::printExecutable(executable, options.commands);
   if (options.verbose)
     llvm::outs() << executable.finalIR << "\n";

@@ -1,7 +1,7 @@
 //===- NpzShapes.cpp - shapes of the arrays of an .npz --------------------===//
 #include "tools/Driver/NpzShapes.h"
-#include "llvm/ADT/StringRef.h"
 #include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringRef.h"
 #include <memory>
 #include <zip.h>
 
@@ -32,7 +32,8 @@ static bool parseHeader(llvm::StringRef bytes, std::vector<int64_t> &shape) {
   return true;
 }
 
-bool commc::readNpzShapes(const std::string &path, std::map<std::string, std::vector<int64_t>> &shapes, std::string &error) {
+bool commc::readNpzShapes(const std::string &path, std::map<std::string, std::vector<int64_t>> &shapes,
+                          std::string &error) {
   int code = 0;
   std::unique_ptr<zip_t, decltype(&zip_discard)> archive(zip_open(path.c_str(), ZIP_RDONLY, &code), zip_discard);
   if (!archive) {

@@ -9,7 +9,8 @@
 
 using namespace commc;
 
-void commc::printError(const std::string &code, const std::string &what, const std::string &where, const std::string &hint) {
+void commc::printError(const std::string &code, const std::string &what, const std::string &where,
+                       const std::string &hint) {
   std::cerr << "error[" << code << "]: " << what << "\n";
   if (!where.empty())
     std::cerr << "  at " << where << "\n";
@@ -24,8 +25,9 @@ bool commc::parseBytes(const std::string &text, int64_t &bytes) {
   llvm::StringRef head = rest.substr(0, digits), unit = digits == llvm::StringRef::npos ? "" : rest.substr(digits);
   if (head.empty() || head.getAsDouble(number))
     return false;
-  static const std::map<std::string, double> units = {{"", 1},          {"B", 1},           {"KB", 1e3},          {"MB", 1e6}, {"GB", 1e9},
-                                                      {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}};
+  static const std::map<std::string, double> units = {
+      {"", 1},     {"B", 1},        {"KB", 1e3},        {"MB", 1e6},
+      {"GB", 1e9}, {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}};
   auto it = units.find(unit.str());
   if (it == units.end() || number * it->second > 9e18)
     return false;
@@ -72,7 +74,8 @@ static bool parseShapes(const std::string &text, std::map<std::string, std::vect
 /// Devices and the factors of the plan become the grid: dp, then sp, then tp. Without factors all devices are tp.
 static bool buildGrid(Options &options, int64_t tp, int64_t dp, int64_t sp, bool devicesGiven) {
   llvm::StringRef text(options.devices);
-  llvm::StringRef kind = text.contains(':') ? text.split(':').first : "cpu", count = text.contains(':') ? text.split(':').second : text;
+  llvm::StringRef kind = text.contains(':') ? text.split(':').first : "cpu",
+                  count = text.contains(':') ? text.split(':').second : text;
   int64_t devices;
   if (kind != "cpu") {
     printError("E601", "devices of kind '" + kind.str() + "' are not supported by this build", "", "--devices=cpu:2");
@@ -84,14 +87,16 @@ static bool buildGrid(Options &options, int64_t tp, int64_t dp, int64_t sp, bool
   if (tp == 0 && devicesGiven) {
     int64_t rest = std::max<int64_t>(dp, 1) * std::max<int64_t>(sp, 1);
     if (devices % rest != 0)
-      return usage("--dp and --sp do not divide " + std::to_string(devices) + " devices", "--devices=cpu:" + std::to_string(rest));
+      return usage("--dp and --sp do not divide " + std::to_string(devices) + " devices",
+                   "--devices=cpu:" + std::to_string(rest));
     tp = devices / rest;
     product = devices;
   }
   if (!devicesGiven)
     devices = product;
   if (product != devices)
-    return usage("--tp, --dp and --sp multiply to " + std::to_string(product) + ", but there are " + std::to_string(devices) + " devices",
+    return usage("--tp, --dp and --sp multiply to " + std::to_string(product) + ", but there are " +
+                     std::to_string(devices) + " devices",
                  "--devices=cpu:" + std::to_string(product));
   if (dp > 1)
     options.grid.push_back({"dp", dp});
@@ -114,16 +119,20 @@ static bool checkLeftovers(const CLI::App &app) {
           distance = d;
           best = "--" + known;
         }
-    return usage(llvm::StringRef(name).starts_with("-") ? "unknown option " + name : "unexpected argument '" + extra + "'",
+    return usage(llvm::StringRef(name).starts_with("-") ? "unknown option " + name
+                                                        : "unexpected argument '" + extra + "'",
                  distance <= 3 + name.size() / 4 && name[0] == '-' ? "did you mean " + best + "?" : "commc --help");
   }
   return true;
 }
 
 static void addImportFlags(CLI::App &app, Options &options, std::vector<std::string> &byteTexts) {
-  app.add_flag("--strict-external-data", options.strictExternalData, "no symbolic or hard links to weight files, checksums required where given")->group("Import");
+  app.add_flag("--strict-external-data", options.strictExternalData,
+               "no symbolic or hard links to weight files, checksums required where given")
+      ->group("Import");
   app.add_option("--max-tensor-bytes", byteTexts[1], "refuse larger tensors (default 32GiB)")->group("Import");
-  app.add_option("--max-total-bytes", byteTexts[2], "refuse more weights or values in total (default 8192GiB)")->group("Import");
+  app.add_option("--max-total-bytes", byteTexts[2], "refuse more weights or values in total (default 8192GiB)")
+      ->group("Import");
 }
 
 int commc::parseOptions(int argc, char **argv, Options &options) {
@@ -136,11 +145,13 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
   for (int i = 0; i < argc; ++i)
     options.commandLine += (i ? " " : "") + std::string(i ? argv[i] : "commc");
 
-  CLI::App app(options.command == Command::Check     ? "List everything in a model that commc cannot compile.\nExample: commc check model.onnx"
-               : options.command == Command::Inspect ? "Describe a model or an executable.\nExample: commc inspect model.commx"
-                                                     : "Compile an ONNX model into one program for N ranks.\n"
-                                                       "Example: commc model.onnx --devices=cpu:2 --shapes-from=@inputs.npz -o model.commx\n"
-                                                       "Other commands: commc check model.onnx, commc inspect model.onnx|model.commx",
+  CLI::App app(options.command == Command::Check
+                   ? "List everything in a model that commc cannot compile.\nExample: commc check model.onnx"
+               : options.command == Command::Inspect
+                   ? "Describe a model or an executable.\nExample: commc inspect model.commx"
+                   : "Compile an ONNX model into one program for N ranks.\n"
+                     "Example: commc model.onnx --devices=cpu:2 --shapes-from=@inputs.npz -o model.commx\n"
+                     "Other commands: commc check model.onnx, commc inspect model.onnx|model.commx",
                named ? "commc " + command : "commc");
   app.allow_extras();
   app.set_version_flag("--version", getVersionText());
@@ -158,21 +169,42 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
   CLI::Option *devices = nullptr;
   std::map<std::string, bool> switches;
   if (options.command == Command::Compile) {
-    app.add_option("-o,--output", options.output, "executable to write (default: <model>.commx in the current directory)");
+    app.add_option("-o,--output", options.output,
+                   "executable to write (default: <model>.commx in the current directory)");
     devices = app.add_option("--devices", options.devices, "cpu:N, or N (default cpu:1)")->group("Plan");
-    app.add_option("--tp", tp, "tensor-parallel ranks (default: all devices)")->group("Plan")->check(CLI::Range(int64_t(1), int64_t(4096)));
-    app.add_option("--dp", dp, "data-parallel ranks: split of the batch (default 1)")->group("Plan")->check(CLI::Range(int64_t(1), int64_t(4096)));
-    app.add_option("--sp", sp, "ranks that split the tokens (default 1)")->group("Plan")->check(CLI::Range(int64_t(1), int64_t(4096)));
-    app.add_flag("--sequence-parallel", options.sequenceParallel, "keep the residual stream split by tokens over tp")->group("Plan");
-    app.add_option("--layout", options.layouts, "fix the layout of a value, e.g. --layout hidden=[[],[tp]]; repeatable")->group("Plan")->allow_extra_args(false);
-    app.add_option("--memory", byteTexts[0], "limit per rank, e.g. 4GiB; exceeding it is an error (exit 5)")->group("Plan");
-    app.add_option("--overlap", overlap, "auto: collectives run beside compute; off: synchronous (default auto)")->group("Plan")->check(CLI::IsMember({"auto", "off"}));
+    app.add_option("--tp", tp, "tensor-parallel ranks (default: all devices)")
+        ->group("Plan")
+        ->check(CLI::Range(int64_t(1), int64_t(4096)));
+    app.add_option("--dp", dp, "data-parallel ranks: split of the batch (default 1)")
+        ->group("Plan")
+        ->check(CLI::Range(int64_t(1), int64_t(4096)));
+    app.add_option("--sp", sp, "ranks that split the tokens (default 1)")
+        ->group("Plan")
+        ->check(CLI::Range(int64_t(1), int64_t(4096)));
+    app.add_flag("--sequence-parallel", options.sequenceParallel, "keep the residual stream split by tokens over tp")
+        ->group("Plan");
+    app.add_option("--layout", options.layouts, "fix the layout of a value, e.g. --layout hidden=[[],[tp]]; repeatable")
+        ->group("Plan")
+        ->allow_extra_args(false);
+    app.add_option("--memory", byteTexts[0], "limit per rank, e.g. 4GiB; exceeding it is an error (exit 5)")
+        ->group("Plan");
+    app.add_option("--overlap", overlap, "auto: collectives run beside compute; off: synchronous (default auto)")
+        ->group("Plan")
+        ->check(CLI::IsMember({"auto", "off"}));
     for (llvm::StringRef pass : mlir::comm::getOptionalPasses())
-      app.add_flag("--no-" + pass.str(), switches[pass.str()], "switch the pass off")->group("Passes that can be switched off");
-    app.add_option("--dim", dims, "size of a symbolic dimension, name=value; repeatable")->group("Shapes")->allow_extra_args(false);
+      app.add_flag("--no-" + pass.str(), switches[pass.str()], "switch the pass off")
+          ->group("Passes that can be switched off");
+    app.add_option("--dim", dims, "size of a symbolic dimension, name=value; repeatable")
+        ->group("Shapes")
+        ->allow_extra_args(false);
     app.add_option("--shapes", shapes, "shapes of inputs, name:1x128,...")->group("Shapes")->allow_extra_args(false);
-    app.add_option("--shapes-from", options.shapesFrom, "bind every dimension from arrays, @inputs.npz; repeatable: one entry each")->group("Shapes")->allow_extra_args(false);
-    app.add_option("--weights", weights, "reference: weights stay in the model's files; embed: copied into the executable (default reference)")
+    app.add_option("--shapes-from", options.shapesFrom,
+                   "bind every dimension from arrays, @inputs.npz; repeatable: one entry each")
+        ->group("Shapes")
+        ->allow_extra_args(false);
+    app.add_option(
+           "--weights", weights,
+           "reference: weights stay in the model's files; embed: copied into the executable (default reference)")
         ->group("Output")
         ->check(CLI::IsMember({"reference", "embed"}));
     app.add_option("--stop-after", options.stopAfter, "print the IR after a phase to standard output (or -o) and stop")

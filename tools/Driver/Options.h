@@ -9,7 +9,17 @@
 namespace commc {
 
 /// Exit codes, one meaning each (docs/reference/exit-codes.md).
-enum ExitCode { kOk = 0, kInternal = 1, kUsage = 2, kBadModel = 3, kUnsupported = 4, kDoesNotFit = 5, kDevice = 6, kMismatch = 7, kDistributed = 8 };
+enum ExitCode {
+  kOk = 0,
+  kInternal = 1,
+  kUsage = 2,
+  kBadModel = 3,
+  kUnsupported = 4,
+  kDoesNotFit = 5,
+  kDevice = 6,
+  kMismatch = 7,
+  kDistributed = 8
+};
 
 enum class Command { Compile, Check, Inspect };
 
@@ -23,12 +33,12 @@ struct Options {
   std::string input;
   std::string output; ///< empty: <model name>.commx in the current directory
   std::string devices = "cpu:1";
-  std::vector<Axis> grid;                           ///< from --devices, --tp, --dp; product = ranks
-  std::map<std::string, int64_t> dims;              ///< --dim
+  std::vector<Axis> grid;                             ///< from --devices, --tp, --dp; product = ranks
+  std::map<std::string, int64_t> dims;                ///< --dim
   std::map<std::string, std::vector<int64_t>> shapes; ///< --shapes
-  std::vector<std::string> shapesFrom;              ///< --shapes-from, one entry each
-  std::vector<std::string> layouts;                 ///< --layout value=...
-  std::vector<std::string> disabled;                ///< --no-<pass>
+  std::vector<std::string> shapesFrom;                ///< --shapes-from, one entry each
+  std::vector<std::string> layouts;                   ///< --layout value=...
+  std::vector<std::string> disabled;                  ///< --no-<pass>
   bool overlap = true, sequenceParallel = false, embedWeights = false, strictExternalData = false;
   bool explain = false, json = false, quiet = false, timing = false, commands = false;
   int verbose = 0;
@@ -37,11 +47,13 @@ struct Options {
   std::string commandLine; ///< as given, for the artifact
 };
 
-/// Parses the arguments. Returns an exit code when the program should end now (help, version, usage error: already printed), else -1.
+/// Parses the arguments. Returns an exit code when the program should end now (help, version, usage error: already
+/// printed), else -1.
 int parseOptions(int argc, char **argv, Options &options);
 
 /// "error[code]: what" with optional place and hint, to standard error.
-void printError(const std::string &code, const std::string &what, const std::string &where = "", const std::string &hint = "");
+void printError(const std::string &code, const std::string &what, const std::string &where = "",
+                const std::string &hint = "");
 
 /// Bytes of "40GiB", "512MB", "1024". False when malformed.
 bool parseBytes(const std::string &text, int64_t &bytes);

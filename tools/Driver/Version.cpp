@@ -2,4 +2,6 @@
 #include "tools/Driver/Version.h"
 #include "llvm/Config/llvm-config.h"
 
-std::string commc::getVersionText() { return std::string("commc ") + COMM_VERSION + " (LLVM " + LLVM_VERSION_STRING + ")"; }
+std::string commc::getVersionText() {
+  return std::string("commc ") + COMM_VERSION + " (LLVM " + LLVM_VERSION_STRING + ")";
+}

@@ -10,8 +10,8 @@ namespace mlir::comm {
 /// Attribute of the module that collects remarks (array of strings).
 inline constexpr llvm::StringLiteral kExplainAttr = "comm.explain";
 
-/// Appends one remark to the module around `op`: "<area>  <site>: <decision>, <reason>". The site is the ONNX node name when the location has one. For passes
-/// on the module or on functions run one after the other.
+/// Appends one remark to the module around `op`: "<area>  <site>: <decision>, <reason>". The site is the ONNX node name
+/// when the location has one. For passes on the module or on functions run one after the other.
 void explain(Operation *op, llvm::StringRef area, const llvm::Twine &text);
 /// The remarks so far, in order.
 std::vector<std::string> getExplanations(Operation *module);

@@ -19,9 +19,10 @@ static bool checkScalarTypes(Block &body, std::string &why) {
   for (Operation &op : body.without_terminator())
     for (Type type : op.getResultTypes()) {
       Type element = getElementTypeOrSelf(type);
-      bool library = isa<math::MathDialect>(op.getDialect()) &&
-                     !isa<math::SqrtOp, math::AbsFOp, math::AbsIOp, math::FloorOp, math::CeilOp, math::TruncOp, math::RoundEvenOp, math::CopySignOp, math::FmaOp,
-                          math::IsNaNOp, math::IsInfOp, math::IsFiniteOp>(op);
+      bool library =
+          isa<math::MathDialect>(op.getDialect()) &&
+          !isa<math::SqrtOp, math::AbsFOp, math::AbsIOp, math::FloorOp, math::CeilOp, math::TruncOp, math::RoundEvenOp,
+               math::CopySignOp, math::FmaOp, math::IsNaNOp, math::IsInfOp, math::IsFiniteOp>(op);
       bool named = isa<SoftmaxOp, GeluOp, SiluOp>(op);
       if (element.isF64() && (library || named)) {
         why = (op.getName().getStringRef() + " on f64 needs a math library").str();
@@ -38,13 +39,15 @@ static bool checkScalarTypes(Block &body, std::string &why) {
 namespace {
 /// A scratch module that holds decomposed copies.
 struct Scratch {
-  explicit Scratch(MLIRContext *context) : module(ModuleOp::create(UnknownLoc::get(context))), builder(OpBuilder::atBlockEnd(module->getBody())) {}
+  explicit Scratch(MLIRContext *context)
+      : module(ModuleOp::create(UnknownLoc::get(context))), builder(OpBuilder::atBlockEnd(module->getBody())) {}
   OwningOpRef<ModuleOp> module;
   OpBuilder builder;
 };
 } // namespace
 
-static FailureOr<codegen::LoopPlan> planBody(Block &body, Scratch &scratch, func::FuncOp &copy, StringRef name, std::string &why) {
+static FailureOr<codegen::LoopPlan> planBody(Block &body, Scratch &scratch, func::FuncOp &copy, StringRef name,
+                                             std::string &why) {
   if (body.empty() || !isa<YieldOp>(body.back())) {
     why = "the body does not end in comm.yield";
     return failure();
@@ -80,7 +83,8 @@ int64_t mlir::comm::getKernelIterations(Block &body) {
   return succeeded(plan) ? iterationsOf(*plan, copy) : 0;
 }
 
-FailureOr<std::vector<::comm::exe::NativeObject>> mlir::comm::compileKernels(ArrayRef<KernelSource> kernels, const CodegenOptions &options) {
+FailureOr<std::vector<::comm::exe::NativeObject>> mlir::comm::compileKernels(ArrayRef<KernelSource> kernels,
+                                                                             const CodegenOptions &options) {
   std::vector<::comm::exe::NativeObject> objects;
   if (kernels.empty())
     return objects;
@@ -89,8 +93,8 @@ FailureOr<std::vector<::comm::exe::NativeObject>> mlir::comm::compileKernels(Arr
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);
   context->appendDialectRegistry(registry);
-  context->loadDialect<LLVM::LLVMDialect, scf::SCFDialect, func::FuncDialect, arith::ArithDialect, math::MathDialect, linalg::LinalgDialect,
-                       tensor::TensorDialect>();
+  context->loadDialect<LLVM::LLVMDialect, scf::SCFDialect, func::FuncDialect, arith::ArithDialect, math::MathDialect,
+                       linalg::LinalgDialect, tensor::TensorDialect>();
   Scratch scratch(context);
   OwningOpRef<ModuleOp> emitted(ModuleOp::create(UnknownLoc::get(context)));
   for (const KernelSource &kernel : kernels) {

@@ -18,7 +18,9 @@ class Writer {
 public:
   Writer(OpBuilder &builder, Location loc, RankedTensorType type) : b(builder), loc(loc), type(type) {}
 
-  Value constant(double x) { return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, b.getFloatAttr(type.getElementType(), x))); }
+  Value constant(double x) {
+    return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, b.getFloatAttr(type.getElementType(), x)));
+  }
   Value add(Value x, Value y) { return arith::AddFOp::create(b, loc, x, y); }
   Value sub(Value x, Value y) { return arith::SubFOp::create(b, loc, x, y); }
   Value mul(Value x, Value y) { return arith::MulFOp::create(b, loc, x, y); }
@@ -27,13 +29,15 @@ public:
   RankedTensorType rowType() { return RankedTensorType::get(type.getShape().drop_back(), type.getElementType()); }
   /// Reduces the last dimension.
   template <typename Combiner> Value reduce(Value x, double neutral) {
-    auto init = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(rowType(), b.getFloatAttr(type.getElementType(), neutral)));
+    auto init = arith::ConstantOp::create(
+        b, loc, DenseElementsAttr::get(rowType(), b.getFloatAttr(type.getElementType(), neutral)));
     int64_t last = type.getRank() - 1;
     auto body = [](OpBuilder &inner, Location at, ValueRange args) {
       Value sum = Combiner::create(inner, at, args[0], args[1]);
       linalg::YieldOp::create(inner, at, sum);
     };
-    return linalg::ReduceOp::create(b, loc, ValueRange{x}, ValueRange{init}, ArrayRef<int64_t>{last}, body).getResult(0);
+    return linalg::ReduceOp::create(b, loc, ValueRange{x}, ValueRange{init}, ArrayRef<int64_t>{last}, body)
+        .getResult(0);
   }
   /// A value per row on every element of the row.
   Value alongRows(Value row) {
@@ -45,7 +49,9 @@ public:
     if (type.getRank() == 1)
       return vector;
     Value empty = tensor::EmptyOp::create(b, loc, type.getShape(), type.getElementType());
-    return linalg::BroadcastOp::create(b, loc, vector, empty, llvm::to_vector(llvm::seq<int64_t>(0, type.getRank() - 1))).getResult()[0];
+    return linalg::BroadcastOp::create(b, loc, vector, empty,
+                                       llvm::to_vector(llvm::seq<int64_t>(0, type.getRank() - 1)))
+        .getResult()[0];
   }
   Writer rows() { return Writer(b, loc, rowType()); }
 
@@ -61,7 +67,8 @@ Value norm(Writer w, Value x, Value weight, Value bias, double epsilon, bool cen
     x = w.sub(x, w.alongRows(rows.mul(w.reduce<arith::AddFOp>(x, 0.0), perElement)));
   Value variance = rows.mul(w.reduce<arith::AddFOp>(w.mul(x, x), 0.0), perElement);
   // sqrt and a division once a row: rsqrt under fast-math gives NaN at zero.
-  Value scale = rows.div(rows.constant(1.0), math::SqrtOp::create(w.b, w.loc, rows.add(variance, rows.constant(epsilon))));
+  Value scale =
+      rows.div(rows.constant(1.0), math::SqrtOp::create(w.b, w.loc, rows.add(variance, rows.constant(epsilon))));
   Value y = w.mul(w.mul(x, w.alongRows(scale)), w.acrossRows(weight));
   return bias ? w.add(y, w.acrossRows(bias)) : y;
 }
@@ -93,8 +100,12 @@ Value silu(Writer w, Value x) {
 Value decompose(Operation *op, OpBuilder &builder) {
   auto writer = [&] { return Writer(builder, op->getLoc(), cast<RankedTensorType>(op->getResult(0).getType())); };
   return TypeSwitch<Operation *, Value>(op)
-      .Case([&](RMSNormOp n) { return norm(writer(), n.getInput(), n.getWeight(), Value(), n.getEpsilon().convertToDouble(), false); })
-      .Case([&](LayerNormOp n) { return norm(writer(), n.getInput(), n.getWeight(), n.getBias(), n.getEpsilon().convertToDouble(), true); })
+      .Case([&](RMSNormOp n) {
+        return norm(writer(), n.getInput(), n.getWeight(), Value(), n.getEpsilon().convertToDouble(), false);
+      })
+      .Case([&](LayerNormOp n) {
+        return norm(writer(), n.getInput(), n.getWeight(), n.getBias(), n.getEpsilon().convertToDouble(), true);
+      })
       .Case([&](SoftmaxOp s) { return softmax(writer(), s.getInput()); })
       .Case([&](GeluOp g) { return gelu(writer(), g.getInput(), g.getKind()); })
       .Case([&](SiluOp s) { return silu(writer(), s.getInput()); })
@@ -104,7 +115,8 @@ Value decompose(Operation *op, OpBuilder &builder) {
 
 func::FuncOp codegen::decomposedCopy(Block &body, StringRef name, OpBuilder &builder) {
   Operation *yield = body.getTerminator();
-  auto function = func::FuncOp::create(builder, yield->getLoc(), name, builder.getFunctionType(body.getArgumentTypes(), yield->getOperandTypes()));
+  auto function = func::FuncOp::create(builder, yield->getLoc(), name,
+                                       builder.getFunctionType(body.getArgumentTypes(), yield->getOperandTypes()));
   Block *entry = function.addEntryBlock();
   OpBuilder inner = OpBuilder::atBlockEnd(entry);
   IRMapping map;

@@ -9,15 +9,16 @@
 
 namespace mlir::comm::codegen {
 
-/// A copy of a body in a function of its own (tensors in, tensors out), with norms, softmax and activations rewritten to arith, math and linalg.
-/// 16-bit float arithmetic is done in f32 by the loops, so no conversions are added here.
+/// A copy of a body in a function of its own (tensors in, tensors out), with norms, softmax and activations rewritten
+/// to arith, math and linalg. 16-bit float arithmetic is done in f32 by the loops, so no conversions are added here.
 func::FuncOp decomposedCopy(Block &body, StringRef name, OpBuilder &builder);
 
 /// Which dimensions of the iteration space each value has, and the loops over them.
 struct LoopPlan {
-  SmallVector<int64_t> sizes;            ///< dimensions of the space after merging
-  SmallVector<unsigned> outer, inner;    ///< dimension numbers, outermost first; inner ones are reduced or vectorised
-  DenseMap<Value, uint64_t> masks;       ///< bit d: the value has dimension d; block arguments are absent (they take the user's)
+  SmallVector<int64_t> sizes;         ///< dimensions of the space after merging
+  SmallVector<unsigned> outer, inner; ///< dimension numbers, outermost first; inner ones are reduced or vectorised
+  DenseMap<Value, uint64_t>
+      masks; ///< bit d: the value has dimension d; block arguments are absent (they take the user's)
   DenseMap<std::pair<Operation *, unsigned>, uint64_t> argumentMasks; ///< operand (op, index) that is a block argument
   bool isRotary = false;
 };

@@ -1,6 +1,7 @@
 //===- LoopEmitter.cpp - a planned body as loops over pointers ------------===//
-// One pass over the rows: for each row, one loop per reduction in program order, then one loop that stores the results. What a row needs once is computed before
-// its loops. 16-bit floats live in memory only; registers hold f32. Buffers never alias, so results already stored are read back instead of computed again.
+// One pass over the rows: for each row, one loop per reduction in program order, then one loop that stores the results.
+// What a row needs once is computed before its loops. 16-bit floats live in memory only; registers hold f32. Buffers
+// never alias, so results already stored are read back instead of computed again.
 //===----------------------------------------------------------------------===//
 #include "Internal.h"
 #include "comm/IR/CommOps.h"
@@ -20,18 +21,23 @@ namespace {
 /// Temporary rows on the stack: at most this many bytes in total.
 constexpr int64_t kMaxRowBytes = 64 << 10;
 
-Type registerType(Type element) { return element.isF16() || element.isBF16() ? Float32Type::get(element.getContext()) : element; }
+Type registerType(Type element) {
+  return element.isF16() || element.isBF16() ? Float32Type::get(element.getContext()) : element;
+}
 Type memoryType(Type element) {
   MLIRContext *context = element.getContext();
   if (element.isInteger(1))
     return IntegerType::get(context, 8);
   return element.isBF16() ? IntegerType::get(context, 16) : element;
 }
-bool isExpensive(Operation *op) { return isa_and_nonnull<math::MathDialect>(op->getDialect()) || isa<arith::DivFOp>(op); }
+bool isExpensive(Operation *op) {
+  return isa_and_nonnull<math::MathDialect>(op->getDialect()) || isa<arith::DivFOp>(op);
+}
 
 class Emitter {
 public:
-  Emitter(func::FuncOp source, const LoopPlan &plan, OpBuilder &builder) : source(source), plan(plan), b(builder), loc(source.getLoc()) {
+  Emitter(func::FuncOp source, const LoopPlan &plan, OpBuilder &builder)
+      : source(source), plan(plan), b(builder), loc(source.getLoc()) {
     for (unsigned dim : plan.inner)
       innerMask |= uint64_t(1) << dim;
     full = (uint64_t(1) << plan.sizes.size()) - 1;
@@ -103,7 +109,8 @@ private:
       x = roundToBF16(x);
     else if (element.isF16())
       x = arith::TruncFOp::create(b, loc, element, x);
-    Value address = LLVM::GEPOp::create(b, loc, pointer.getType(), memoryType(element), pointer, ArrayRef<LLVM::GEPArg>{linear});
+    Value address =
+        LLVM::GEPOp::create(b, loc, pointer.getType(), memoryType(element), pointer, ArrayRef<LLVM::GEPArg>{linear});
     LLVM::StoreOp::create(b, loc, x, address);
   }
 
@@ -133,8 +140,8 @@ private:
       bool feedsReduce = llvm::any_of(op.getUsers(), [](Operation *user) { return isa<linalg::ReduceOp>(user); });
       Type element = registerType(getElementTypeOrSelf(op.getResult(0).getType()));
       int64_t size = rowSize * getElementBytes(element);
-      if (!feedsReduce || op.getResult(0).hasOneUse() || llvm::is_contained(body.getTerminator()->getOperands(), op.getResult(0)) ||
-          bytes + size > kMaxRowBytes)
+      if (!feedsReduce || op.getResult(0).hasOneUse() ||
+          llvm::is_contained(body.getTerminator()->getOperands(), op.getResult(0)) || bytes + size > kMaxRowBytes)
         continue;
       bytes += size;
       auto pointer = LLVM::LLVMPointerType::get(b.getContext());
@@ -201,7 +208,8 @@ private:
       return operands[0];
     if (isa<arith::ExtFOp, arith::TruncFOp>(op)) {
       bool widens = type.getIntOrFloatBitWidth() > operands[0].getType().getIntOrFloatBitWidth();
-      return widens ? Value(arith::ExtFOp::create(b, loc, type, operands[0])) : Value(arith::TruncFOp::create(b, loc, type, operands[0]));
+      return widens ? Value(arith::ExtFOp::create(b, loc, type, operands[0]))
+                    : Value(arith::TruncFOp::create(b, loc, type, operands[0]));
     }
     OperationState state(loc, op->getName());
     state.addOperands(operands);
@@ -212,7 +220,9 @@ private:
 
   //===--- loops ----------------------------------------------------------===//
 
-  scf::ForOp loop(Value from, Value to, ValueRange init = {}) { return scf::ForOp::create(b, loc, from, to, one, init); }
+  scf::ForOp loop(Value from, Value to, ValueRange init = {}) {
+    return scf::ForOp::create(b, loc, from, to, one, init);
+  }
 
   void emitOuter(unsigned depth) {
     if (depth == plan.outer.size()) {
@@ -281,7 +291,8 @@ private:
     rowLoop = nullptr;
   }
 
-  /// Inside a reduction's loop: values computed here that a later loop needs are written to their row or to their result buffer.
+  /// Inside a reduction's loop: values computed here that a later loop needs are written to their row or to their
+  /// result buffer.
   void keepRows() {
     Operation *terminator = source.getBody().front().getTerminator();
     // Copy: storing does not add memo entries, but keep the iteration independent of it.
@@ -348,7 +359,8 @@ private:
   void emitRotary(RotaryOp op) {
     auto x = pointers[op.getInput()], cos = pointers[op.getCos()], sin = pointers[op.getSin()];
     Type element = op.getType().getElementType();
-    int64_t heads = plan.sizes[1], length = plan.sizes[2], depth = plan.sizes[3], half = op.getCos().getType().getDimSize(2);
+    int64_t heads = plan.sizes[1], length = plan.sizes[2], depth = plan.sizes[3],
+            half = op.getCos().getType().getDimSize(2);
     bool perBatch = op.getCos().getType().getDimSize(0) != 1;
     auto mulAdd = [&](Value a, int64_t factor, Value c) {
       return arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, a, constantInt(factor)), c).getResult();
@@ -359,7 +371,9 @@ private:
     b.setInsertionPointToStart(head.getBody());
     scf::ForOp token = loop(zero, constantInt(length));
     b.setInsertionPointToStart(token.getBody());
-    Value row = mulAdd(mulAdd(mulAdd(batch.getInductionVar(), heads, head.getInductionVar()), length, token.getInductionVar()), depth, zero);
+    Value row =
+        mulAdd(mulAdd(mulAdd(batch.getInductionVar(), heads, head.getInductionVar()), length, token.getInductionVar()),
+               depth, zero);
     Value angle = perBatch ? mulAdd(batch.getInductionVar(), length, token.getInductionVar()) : token.getInductionVar();
     angle = mulAdd(angle, half, zero);
     scf::ForOp pair = loop(zero, constantInt(half));
@@ -370,7 +384,8 @@ private:
       Value first = op.getInterleaved() ? mulAdd(j, 2, row) : arith::AddIOp::create(b, loc, row, j).getResult();
       Value second = arith::AddIOp::create(b, loc, first, constantInt(op.getInterleaved() ? 1 : half));
       Value at = arith::AddIOp::create(b, loc, angle, j);
-      Value a = load(x, first, element), c = load(x, second, element), cosine = load(cos, at, element), sine = load(sin, at, element);
+      Value a = load(x, first, element), c = load(x, second, element), cosine = load(cos, at, element),
+            sine = load(sin, at, element);
       auto mul = [&](Value p, Value q) { return arith::MulFOp::create(b, loc, p, q).getResult(); };
       store(arith::SubFOp::create(b, loc, mul(a, cosine), mul(c, sine)), outputPointers[0], first, element);
       store(arith::AddFOp::create(b, loc, mul(c, cosine), mul(a, sine)), outputPointers[0], second, element);
@@ -416,7 +431,8 @@ LogicalResult codegen::emitLoops(ModuleOp module, func::FuncOp source, const Loo
   // The loops take their buffers as noalias arguments; the exported function only unpacks the array.
   SmallVector<Type> types(buffers, pointer);
   types.append({i64, i64});
-  auto inner = LLVM::LLVMFuncOp::create(b, loc, (symbol + "_loops").str(), LLVM::LLVMFunctionType::get(nothing, types), LLVM::Linkage::Internal);
+  auto inner = LLVM::LLVMFuncOp::create(b, loc, (symbol + "_loops").str(), LLVM::LLVMFunctionType::get(nothing, types),
+                                        LLVM::Linkage::Internal);
   for (unsigned i = 0; i < buffers; ++i)
     inner.setArgAttr(i, LLVM::LLVMDialect::getNoAliasAttrName(), b.getUnitAttr());
   Block *entry = inner.addEntryBlock(b);
@@ -432,7 +448,8 @@ LogicalResult codegen::emitLoops(ModuleOp module, func::FuncOp source, const Loo
   b.setInsertionPointToStart(block);
   SmallVector<Value> arguments;
   for (unsigned i = 0; i < buffers; ++i) {
-    Value address = LLVM::GEPOp::create(b, loc, pointer, pointer, block->getArgument(0), ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(i)});
+    Value address = LLVM::GEPOp::create(b, loc, pointer, pointer, block->getArgument(0),
+                                        ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(i)});
     arguments.push_back(LLVM::LoadOp::create(b, loc, pointer, address));
   }
   arguments.append({block->getArgument(1), block->getArgument(2)});

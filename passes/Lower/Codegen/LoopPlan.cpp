@@ -1,6 +1,6 @@
 //===- LoopPlan.cpp - the iteration space of a body -----------------------===//
-// Every value of the body has a subset of the dimensions of one space. Dimensions that always come together are merged; reduced ones (else the
-// last) become the inner loops.
+// Every value of the body has a subset of the dimensions of one space. Dimensions that always come together are merged;
+// reduced ones (else the last) become the inner loops.
 //===----------------------------------------------------------------------===//
 #include "Internal.h"
 #include "comm/IR/CommOps.h"
@@ -14,7 +14,9 @@ using namespace mlir::comm;
 using namespace mlir::comm::codegen;
 
 namespace {
-bool isElementwise(Operation *op) { return op->getNumResults() == 1 && op->hasTrait<OpTrait::Elementwise>() && op->getNumRegions() == 0; }
+bool isElementwise(Operation *op) {
+  return op->getNumResults() == 1 && op->hasTrait<OpTrait::Elementwise>() && op->getNumRegions() == 0;
+}
 bool isSplat(Operation *op) {
   auto constant = dyn_cast<arith::ConstantOp>(op);
   return constant && isa<SplatElementsAttr>(constant.getValue());
@@ -79,7 +81,8 @@ private:
     RankedTensorType best;
     auto consider = [&](Value value) {
       auto type = dyn_cast<RankedTensorType>(value.getType());
-      if (type && (!best || type.getRank() > best.getRank() || (type.getRank() == best.getRank() && type.getNumElements() > best.getNumElements())))
+      if (type && (!best || type.getRank() > best.getRank() ||
+                   (type.getRank() == best.getRank() && type.getNumElements() > best.getNumElements())))
         best = type;
     };
     for (Operation &op : block.without_terminator())
@@ -151,7 +154,8 @@ private:
     auto it = plan.masks.find(result);
     if (it == plan.masks.end()) {
       auto type = cast<RankedTensorType>(result.getType());
-      if (type.getRank() == static_cast<int64_t>(plan.sizes.size()) && type.getShape() == ArrayRef<int64_t>(plan.sizes)) {
+      if (type.getRank() == static_cast<int64_t>(plan.sizes.size()) &&
+          type.getShape() == ArrayRef<int64_t>(plan.sizes)) {
         if (failed(assign(result, full())))
           return failure();
       } else if (isElementwise(&op)) {
@@ -194,7 +198,9 @@ private:
     for (Operation &op : block.without_terminator())
       if (auto reduce = dyn_cast<linalg::ReduceOp>(op)) {
         Value input = reduce.getInputs()[0];
-        uint64_t in = isa<BlockArgument>(input) ? plan.argumentMasks[{&op, 0}] : isShapeOnly(input.getDefiningOp()) ? full() : plan.masks[input];
+        uint64_t in = isa<BlockArgument>(input)            ? plan.argumentMasks[{&op, 0}]
+                      : isShapeOnly(input.getDefiningOp()) ? full()
+                                                           : plan.masks[input];
         uint64_t dims = in & ~plan.masks[reduce.getResult(0)];
         if (in != full())
           return fail("a reduction must read the whole loop nest");
@@ -230,7 +236,8 @@ private:
       accesses.push_back(entry.second);
     SmallVector<SmallVector<unsigned>> groups;
     for (unsigned dim = 0; dim < plan.sizes.size(); ++dim) {
-      bool joins = dim > 0 && llvm::all_of(accesses, [&](uint64_t mask) { return (mask >> dim & 1) == (mask >> (dim - 1) & 1); });
+      bool joins = dim > 0 &&
+                   llvm::all_of(accesses, [&](uint64_t mask) { return (mask >> dim & 1) == (mask >> (dim - 1) & 1); });
       if (joins)
         groups.back().push_back(dim);
       else

@@ -1,6 +1,7 @@
 //===- Object.cpp - loops to one relocatable object -----------------------===//
-// Math on scalars becomes polynomials, innermost loops carry an explicit vector width, LLVM optimises at O3 without any library, and the object must not import.
-// The width and interleave are the same for every ISA level, so that sums have one order everywhere.
+// Math on scalars becomes polynomials, innermost loops carry an explicit vector width, LLVM optimises at O3 without any
+// library, and the object must not import. The width and interleave are the same for every ISA level, so that sums have
+// one order everywhere.
 //===----------------------------------------------------------------------===//
 #include "Internal.h"
 #include "mlir/Conversion/Passes.h"
@@ -33,7 +34,8 @@ const char *kLoopAnnotation = "llvm.loop_annotation";
 
 /// reassociation, no sign of zero, reciprocals, contraction; NaN and infinity keep their meaning.
 void setFastMath(ModuleOp module) {
-  auto flags = arith::FastMathFlags::reassoc | arith::FastMathFlags::nsz | arith::FastMathFlags::arcp | arith::FastMathFlags::contract;
+  auto flags = arith::FastMathFlags::reassoc | arith::FastMathFlags::nsz | arith::FastMathFlags::arcp |
+               arith::FastMathFlags::contract;
   auto attr = arith::FastMathFlagsAttr::get(module.getContext(), flags);
   module.walk([&](arith::ArithFastMathInterface op) {
     if (!isa<arith::ExtFOp, arith::TruncFOp>(op.getOperation()))
@@ -63,9 +65,10 @@ void annotateLoops(ModuleOp module) {
     if (trip >= 0 && (trip % (width * 2) != 0 || trip / (width * 2) < 2))
       interleave = 1;
     auto vectorize = LLVM::LoopVectorizeAttr::get(context, flag(false), {}, {}, number(width), {}, {}, {});
-    auto annotation = LLVM::LoopAnnotationAttr::get(context, {}, vectorize, LLVM::LoopInterleaveAttr::get(context, number(interleave)),
-                                                    LLVM::LoopUnrollAttr::get(context, flag(true), {}, {}, {}, {}, {}, {}), {}, {}, {}, {}, {}, {},
-                                                    /*mustProgress=*/flag(true), {}, {}, {}, {});
+    auto annotation = LLVM::LoopAnnotationAttr::get(
+        context, {}, vectorize, LLVM::LoopInterleaveAttr::get(context, number(interleave)),
+        LLVM::LoopUnrollAttr::get(context, flag(true), {}, {}, {}, {}, {}, {}), {}, {}, {}, {}, {}, {},
+        /*mustProgress=*/flag(true), {}, {}, {}, {});
     loop->setAttr(kLoopAnnotation, annotation);
   });
 }
@@ -75,7 +78,8 @@ struct ExpandLog10 : OpRewritePattern<math::Log10Op> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(math::Log10Op op, PatternRewriter &rewriter) const override {
     Value log = math::LogOp::create(rewriter, op.getLoc(), op.getOperand());
-    Value scale = arith::ConstantOp::create(rewriter, op.getLoc(), rewriter.getFloatAttr(op.getType(), 0.43429448190325182765));
+    Value scale =
+        arith::ConstantOp::create(rewriter, op.getLoc(), rewriter.getFloatAttr(op.getType(), 0.43429448190325182765));
     rewriter.replaceOpWithNewOp<arith::MulFOp>(op, log, scale);
     return success();
   }
@@ -85,7 +89,8 @@ LogicalResult lowerMath(ModuleOp module) {
   RewritePatternSet patterns(module.getContext());
   patterns.add<ExpandLog10>(module.getContext());
   auto notRsqrt = [](StringRef name) { return name != math::RsqrtOp::getOperationName(); };
-  math::populateExpansionPatterns(patterns, {"sinh", "cosh", "tan", "asinh", "acosh", "atanh", "exp2", "powf", "fpowi", "round"});
+  math::populateExpansionPatterns(patterns,
+                                  {"sinh", "cosh", "tan", "asinh", "acosh", "atanh", "exp2", "powf", "fpowi", "round"});
   populateMathF32ExpansionPatterns(patterns, notRsqrt);
   populateMathPolynomialApproximationPatterns(patterns, notRsqrt);
   return applyPatternsGreedily(module, std::move(patterns));
@@ -132,7 +137,8 @@ std::unique_ptr<llvm::TargetMachine> createTarget(StringRef isa) {
   const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target)
     return nullptr;
-  return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(triple, isa, "", llvm::TargetOptions(), llvm::Reloc::PIC_, llvm::CodeModel::Small,
+  return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(triple, isa, "", llvm::TargetOptions(),
+                                                                          llvm::Reloc::PIC_, llvm::CodeModel::Small,
                                                                           llvm::CodeGenOptLevel::Aggressive));
 }
 
@@ -192,7 +198,8 @@ FailureOr<std::vector<uint8_t>> codegen::compileObject(ModuleOp source, StringRe
   if (!target)
     return source.emitError("this LLVM has no x86-64 target");
   llvm::LLVMContext context;
-  context.setDiagnosticHandlerCallBack([](const llvm::DiagnosticInfo *, void *) {}); // "loop not vectorised" is not news to users
+  context.setDiagnosticHandlerCallBack(
+      [](const llvm::DiagnosticInfo *, void *) {}); // "loop not vectorised" is not news to users
   auto translated = translateModuleToLLVMIR(*module, context, "comm_kernels");
   if (!translated)
     return source.emitError("fused kernels could not be translated to LLVM IR");
