@@ -279,7 +279,7 @@ private:
     if (mapping.contains(value))
       return;
     Operation *def = value.getDefiningOp();
-    if (isCopiedIn(def)) {
+    if (isCopiedIn(def) && !group.alone) {
       for (Value operand : def->getOperands())
         bring(operand, body, builder);
       builder.clone(*def, mapping)->setDiscardableAttrs(DictionaryAttr::get(def->getContext(), {}));
