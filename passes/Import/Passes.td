@@ -1,0 +1,76 @@
+//===- Passes.td - global -> global ---------------------------------------===//
+#ifndef PASSES_IMPORT_PASSES_TD
+#define PASSES_IMPORT_PASSES_TD
+include "mlir/Pass/PassBase.td"
+
+class Comm_ImportPass<string flag, string anchor = "::mlir::func::FuncOp"> : Pass<flag, anchor> {
+  let dependentDialects = ["::mlir::comm::CommDialect", "::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect", "::mlir::math::MathDialect",
+                           "::mlir::tensor::TensorDialect"];
+}
+
+def FoldShapesPass : Comm_ImportPass<"comm-fold-shapes"> {
+  let summary = "cancel reshapes and transposes that only serve an exporter";
+  let description = [{
+    Exporters flatten tokens in front of a product and transpose keys through a 3-D reshape. Reshapes move below products and elementwise ops and above
+    transposes until they meet their inverse; a transpose of the last two dimensions becomes a flag of the product. Later passes then see one form
+    per pattern, and partitioning sees whole token dimensions. Holds back when a reshape touches the contracted dimension.
+    Example: test/passes/Import/fold-shapes.mlir
+  }];
+  let statistics = [Statistic<"numMoved", "num-moved", "reshapes moved">, Statistic<"numFlags", "num-flags", "transposes turned into flags of a product">];
+}
+
+def RaiseNormsPass : Comm_ImportPass<"comm-raise-norms"> {
+  let summary = "name decomposed RMS and layer norms";
+  let description = [{
+    x * rsqrt(mean(x*x) + e) [* w] becomes comm.rms_norm; (x - mean(x)) / sqrt(mean((x - mean(x))^2) + e) [* w] [+ b] becomes comm.layer_norm, with division or
+    reciprocal, and half precision computed in f32. Holds back when the mean is not over the last dimension, the divisor is not its size, or the squared
+    value is another one.
+    Example: test/passes/Import/raise-norms.mlir
+  }];
+  let statistics = [Statistic<"numRMSNorms", "num-rms-norms", "RMS norms named">, Statistic<"numLayerNorms", "num-layer-norms", "layer norms named">];
+}
+
+def RaiseActivationsPass : Comm_ImportPass<"comm-raise-activations"> {
+  let summary = "name decomposed GELU and SiLU";
+  let description = [{
+    x/2 (1 + erf(x/sqrt 2)) and x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) become comm.gelu, in any order of the factors; x sigmoid(x) becomes
+    comm.silu. Holds back when a constant differs by more than 1e-4 of its value, or two of the x differ.
+    Example: test/passes/Import/raise-activations.mlir
+  }];
+  let statistics = [Statistic<"numGelu", "num-gelu", "GELUs named">, Statistic<"numSilu", "num-silu", "SiLUs named">];
+}
+
+def RaiseRotaryPass : Comm_ImportPass<"comm-raise-rotary"> {
+  let summary = "name decomposed rotary embeddings";
+  let description = [{
+    x * cos + concat(-hi, lo) * sin on [B, H, S, D] becomes comm.rotary with tables of half the size. Holds back when the two halves of a table are not known
+    to be equal (a concatenation of one value with itself, also below cos, sin and scaling), a table varies over heads, or the halves are not those of x.
+    Example: test/passes/Import/raise-rotary.mlir
+  }];
+  let statistics = [Statistic<"numRotary", "num-rotary", "rotary embeddings named">];
+}
+
+def RaiseAttentionPass : Comm_ImportPass<"comm-raise-attention", "::mlir::ModuleOp"> {
+  let summary = "name decomposed attention";
+  let description = [{
+    softmax(scale q k^T [softcap] [+ masks]) v on [B, H, S, D] becomes comm.attention. The scale may stand at q, k or the scores; masks may be added or selected,
+    and a row without keys may be cleaned with isnan. Keys and values repeated for groups of query heads are taken from before the repetition; constant causal
+    masks become the `causal` attribute. A mask of 0 and at most -1e30 becomes a boolean one: rows with nothing to attend to give zeros.
+    Holds back when the scores or the probabilities have other users, or the softmax is not over the keys; a product of a softmax that stays gets a remark.
+    Example: test/passes/Import/raise-attention.mlir
+  }];
+  let statistics = [Statistic<"numAttention", "num-attention", "attentions named">, Statistic<"numGrouped", "num-grouped", "of them with repeated kv heads">,
+                    Statistic<"numNearMisses", "num-near-misses", "softmax products that stayed">];
+}
+
+def UnpackQKVPass : Comm_ImportPass<"comm-unpack-qkv"> {
+  let summary = "split a packed projection into one product per part";
+  let description = [{
+    When all users of x W [+ b] are slices of its last dimension, each slice becomes a product with a window of the weight, which is only read
+    differently. Query, key and value heads, or gate and up, can then be split over ranks each on their own. Holds back when W is not a weight, or the product has
+    another user.
+    Example: test/passes/Import/unpack-qkv.mlir
+  }];
+  let statistics = [Statistic<"numUnpacked", "num-unpacked", "packed products split">];
+}
+#endif

@@ -1,0 +1,365 @@
+//===- RaiseAttention.cpp - name decomposed attention ---------------------===//
+// Matches   softmax(scale * q k^T, softcap, masks) [isnan -> 0] v on [B, H, S, D]; scale on q, k or scores; kv heads
+// repeated by broadcast and collapse Rewrites  comm.attention, keys and values from before the repetition, constant
+// causal masks as attribute Skips     scores or probabilities with other users, softmax not over keys (comm.softmax is
+// over the last dimension), masks of another shape
+//===----------------------------------------------------------------------===//
+#include "comm/Analysis/Explain.h"
+#include "mlir/IR/Matchers.h"
+#include "passes/Import/Match.h"
+#include "passes/Import/Passes.h"
+#include <cmath>
+
+namespace mlir::comm {
+#define GEN_PASS_DEF_RAISEATTENTIONPASS
+#include "passes/Import/Passes.h.inc"
+namespace {
+constexpr double kHidden = -1e30; // a mask at or below hides a key completely in any float type that models use
+
+/// What is known about the scores on the way up from the softmax.
+struct Scores {
+  MatmulOp product;
+  double scale = 1, softcap = 0;
+  SmallVector<Value> added;    ///< float masks, in the shape of the scores
+  SmallVector<Value> selected; ///< bool masks, true = attend
+  const char *reason = "its input is not a scaled product of two tensors of rank 4";
+};
+
+/// A bool that is true where the select keeps, for `select(c, 0, hidden)` and `select(c, hidden, 0)`; null otherwise.
+Value matchBoolMask(Value mask, OpBuilder &builder) {
+  View view(mask);
+  view.skip();
+  auto select = view.value.getDefiningOp<arith::SelectOp>();
+  if (!select || !isa<RankedTensorType>(select.getCondition().getType()))
+    return nullptr;
+  std::optional<double> kept = getSplatNumber(select.getTrueValue()), hidden = getSplatNumber(select.getFalseValue());
+  if (!kept || !hidden)
+    return nullptr;
+  Value condition = select.getCondition();
+  if (*kept <= kHidden && *hidden == 0) {
+    std::swap(kept, hidden);
+    Value all = arith::ConstantOp::create(builder, mask.getLoc(),
+                                          DenseElementsAttr::get(cast<ShapedType>(condition.getType()), true));
+    condition = arith::XOrIOp::create(builder, mask.getLoc(), condition, all);
+  }
+  return *kept == 0 && *hidden <= kHidden ? condition : Value();
+}
+
+/// The value as [b, h, s, t] where each is the size in `full` or 1; null when the view turns or merges dimensions.
+Value asRankFour(Value value, ArrayRef<int64_t> view, ArrayRef<int64_t> full, OpBuilder &builder) {
+  SmallVector<int64_t> shape;
+  int64_t last = -1;
+  for (auto [dim, source] : llvm::enumerate(view)) {
+    if (source >= 0 && source <= last)
+      return nullptr;
+    last = source >= 0 ? source : last;
+    shape.push_back(source >= 0 ? full[dim] : 1);
+  }
+  return buildReshape(builder, value.getLoc(), value, shape);
+}
+
+/// Offset of a constant that is true exactly for j <= i + offset over its last two dimensions; none otherwise.
+std::optional<int64_t> matchCausal(Value mask, ArrayRef<int64_t> full) {
+  DenseElementsAttr attr;
+  ArrayRef<int64_t> shape = shapeOf(mask);
+  if (!matchPattern(mask, m_Constant(&attr)) || shape.size() != 4 || shape[2] != full[2] || shape[3] != full[3])
+    return std::nullopt;
+  if (attr.isSplat())
+    return attr.getSplatValue<bool>() ? std::optional<int64_t>(full[3]) : std::nullopt;
+  SmallVector<bool> values(attr.getValues<bool>());
+  int64_t queries = shape[2], keys = shape[3], offset = -queries - 1;
+  for (int64_t i = queries - 1; i >= 0 && offset < -queries; --i) // the last row says it
+    for (int64_t j = 0; j < keys && values[i * keys + j]; ++j)
+      offset = j - i;
+  for (size_t at = 0; at < values.size(); ++at) {
+    int64_t j = static_cast<int64_t>(at) % keys, i = static_cast<int64_t>(at) / keys % queries;
+    if (values[at] != (j <= i + offset))
+      return std::nullopt;
+  }
+  return offset;
+}
+
+class Raiser {
+public:
+  Raiser(MatmulOp root, OpBuilder &builder) : root(root), builder(builder) {}
+  const char *reason = nullptr; ///< why a product of a softmax stayed; null when there is no softmax
+  bool grouped = false;
+  std::string summary;
+
+  Value raise() {
+    SoftmaxOp softmax = matchProbabilities(root.getLhs());
+    if (!softmax || root.getTransposeLhs())
+      return nullptr;
+    Scores scores;
+    if (!matchScores(softmax.getInput(), scores))
+      return reason = scores.reason, nullptr;
+    Value query = stripScale(scores.product.getLhs(), scores.scale),
+          key = stripScale(scores.product.getRhs(), scores.scale), value = root.getRhs();
+    for (Value part : {query, key, value})
+      if (tensorTypeOf(part).getRank() != 4)
+        return reason = "query, key or value has not rank 4", nullptr;
+    if (scores.product.getTransposeLhs())
+      return reason = "the query is transposed", nullptr;
+    if (!scores.product.getTransposeRhs())
+      key = buildTranspose(builder, root.getLoc(), key, {0, 1, 3, 2});
+    if (root.getTransposeRhs())
+      value = buildTranspose(builder, root.getLoc(), value, {0, 1, 3, 2});
+    ungroup(key, value);
+    ArrayRef<int64_t> q = shapeOf(query), k = shapeOf(key), v = shapeOf(value);
+    if (q[0] != k[0] || k[0] != v[0] || k[1] != v[1] || k[1] == 0 || q[1] % k[1])
+      return reason = "batch or heads of query, key and value differ", nullptr;
+    full = {q[0], q[1], q[2], k[2]};
+    Value mask;
+    std::optional<int64_t> causal;
+    if (!buildMask(scores, mask, causal))
+      return reason = "a mask has another shape than [batch, heads, queries, keys]", nullptr;
+    summary = std::to_string(q[1]) + " query heads, " + std::to_string(k[1]) + " kv heads" +
+              (causal ? ", causal" : "") + (mask ? ", masked" : "");
+    return AttentionOp::create(
+        builder, root.getLoc(), root.getType(), query, key, value, mask, Value(), builder.getF64FloatAttr(scores.scale),
+        causal ? builder.getI64IntegerAttr(*causal) : IntegerAttr(), builder.getF64FloatAttr(scores.softcap));
+  }
+
+private:
+  /// The softmax behind [select(isnan(p), 0, p)].
+  SoftmaxOp matchProbabilities(Value p) {
+    if (auto select = p.getDefiningOp<arith::SelectOp>()) {
+      auto compare = select.getCondition().getDefiningOp<arith::CmpFOp>();
+      Value inner = select.getFalseValue();
+      if (!compare || compare.getPredicate() != arith::CmpFPredicate::UNO || compare.getLhs() != inner ||
+          compare.getRhs() != inner || getSplatNumber(select.getTrueValue()).value_or(1) != 0)
+        return nullptr;
+      p = inner;
+      if (!llvm::all_of(p.getUsers(), [&](Operation *user) { return user == select || user == compare; }) ||
+          !select->hasOneUse())
+        return reason = "the probabilities have other users", nullptr;
+    } else if (!p.hasOneUse()) {
+      if (p.getDefiningOp<SoftmaxOp>())
+        reason = "the probabilities have other users";
+      return nullptr;
+    }
+    return p.getDefiningOp<SoftmaxOp>();
+  }
+
+  bool matchScores(Value value, Scores &scores) {
+    for (int step = 0; step < 16; ++step) {
+      if (!value.hasOneUse())
+        return scores.reason = "the scores have other users", false;
+      Value x;
+      double factor = 0;
+      auto tanh = value.getDefiningOp<math::TanhOp>();
+      if (auto product = value.getDefiningOp<MatmulOp>()) {
+        scores.product = product;
+        return tensorTypeOf(product).getRank() == 4;
+      }
+      if (matchScaled(value, x, factor)) {
+        if (auto cap = x.getDefiningOp<math::TanhOp>()) { // c tanh(s / c)
+          Value inner;
+          double inverse = 0;
+          if (scores.softcap || scores.scale != 1 || !x.hasOneUse() || !matchScaled(cap.getOperand(), inner, inverse) ||
+              std::abs(inverse * factor - 1) > 1e-5)
+            return false;
+          scores.softcap = factor;
+          value = inner;
+          if (!cap.getOperand().hasOneUse())
+            return false;
+          continue;
+        }
+        scores.scale *= factor;
+        value = x;
+        continue;
+      }
+      if (tanh)
+        return false;
+      if (auto add = value.getDefiningOp<arith::AddFOp>()) {
+        if (scores.scale != 1 || scores.softcap)
+          return scores.reason = "a mask is scaled or capped", false;
+        bool leftIsScores = leadsToProduct(add.getLhs(), 0);
+        scores.added.push_back(leftIsScores ? add.getRhs() : add.getLhs());
+        value = leftIsScores ? add.getLhs() : add.getRhs();
+        continue;
+      }
+      if (auto select = value.getDefiningOp<arith::SelectOp>()) {
+        std::optional<double> hidden = getSplatNumber(select.getFalseValue());
+        if (!hidden || *hidden > kHidden || scores.scale != 1 || scores.softcap)
+          return scores.reason = "a select is not a mask", false;
+        scores.selected.push_back(select.getCondition());
+        value = select.getTrueValue();
+        continue;
+      }
+      return false;
+    }
+    return false;
+  }
+
+  static bool leadsToProduct(Value value, int depth) {
+    Operation *op = value.getDefiningOp();
+    if (!op || depth > 8 || tensorTypeOf(value).getRank() != 4)
+      return false;
+    if (isa<MatmulOp>(op))
+      return true;
+    if (!isa<arith::AddFOp, arith::MulFOp, arith::DivFOp, arith::SelectOp, math::TanhOp>(op))
+      return false;
+    return llvm::any_of(op->getOperands(), [&](Value operand) {
+      return isa<RankedTensorType>(operand.getType()) && leadsToProduct(operand, depth + 1);
+    });
+  }
+
+  static Value stripScale(Value value, double &scale) {
+    Value x;
+    double factor = 0;
+    while (matchScaled(value, x, factor)) {
+      scale *= factor;
+      value = x;
+    }
+    // A transpose may stand above the scale.
+    if (auto transpose = value.getDefiningOp<linalg::TransposeOp>();
+        transpose && matchScaled(transpose.getInput(), x, factor)) {
+      scale *= factor;
+      OpBuilder builder(transpose);
+      return buildTranspose(builder, transpose.getLoc(), x, transpose.getPermutation());
+    }
+    return value;
+  }
+
+  /// Key and value [B, Hkv * n, T, D] made of [B, Hkv, T, D] by repetition: taken from before it.
+  void ungroup(Value &key, Value &value) {
+    auto source = [](Value repeated) -> Value {
+      auto collapse = repeated.getDefiningOp<tensor::CollapseShapeOp>();
+      auto broadcast = collapse ? collapse.getSrc().getDefiningOp<linalg::BroadcastOp>() : linalg::BroadcastOp();
+      if (!broadcast || tensorTypeOf(broadcast.getInput()).getRank() != 4 ||
+          broadcast.getDimensions() != ArrayRef<int64_t>{2})
+        return nullptr;
+      SmallVector<ReassociationIndices> groups = collapse.getReassociationIndices();
+      return groups.size() == 4 && groups[1].size() == 2 ? broadcast.getInput() : Value();
+    };
+    Value plainKey = source(key), plainValue = source(value);
+    if (!plainKey || !plainValue || shapeOf(plainKey)[1] != shapeOf(plainValue)[1])
+      return;
+    key = plainKey;
+    value = plainValue;
+    grouped = true;
+  }
+
+  /// Splits conjunctions, turns constant causal parts into the attribute, and joins the rest at their own size.
+  void addBool(Value mask, ArrayRef<int64_t> dims, SmallVector<Value> &parts, std::optional<int64_t> &causal,
+               bool &good) {
+    View view(mask);
+    view.skip();
+    SmallVector<int64_t> composed;
+    for (int64_t dim : dims)
+      composed.push_back(dim >= 0 ? view.dims[dim] : -1);
+    auto both = view.value.getDefiningOp<arith::AndIOp>();
+    if (both) {
+      addBool(both.getLhs(), composed, parts, causal, good);
+      return addBool(both.getRhs(), composed, parts, causal, good);
+    }
+    Value four = asRankFour(view.value, composed, full, builder);
+    good &= bool(four);
+    std::optional<int64_t> offset;
+    if (four)
+      offset = matchCausalThrough(four);
+    if (offset)
+      causal = std::min(causal.value_or(*offset), *offset);
+    else if (four)
+      parts.push_back(four);
+  }
+  /// A fresh reshape of a constant is not folded yet.
+  std::optional<int64_t> matchCausalThrough(Value four) {
+    if (Operation *op = four.getDefiningOp(); op && isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp>(op)) {
+      DenseElementsAttr attr;
+      if (matchPattern(op->getOperand(0), m_Constant(&attr)))
+        four = arith::ConstantOp::create(builder, op->getLoc(), attr.reshape(tensorTypeOf(four)));
+    }
+    return matchCausal(four, full);
+  }
+
+  bool buildMask(Scores &scores, Value &mask, std::optional<int64_t> &causal) {
+    SmallVector<Value> bools, floats;
+    SmallVector<int64_t> all = {0, 1, 2, 3};
+    bool good = true;
+    for (Value value : scores.selected)
+      addBool(value, all, bools, causal, good);
+    for (Value value : scores.added) {
+      View view(value);
+      view.skip();
+      if (Value condition = matchBoolMask(view.value, builder)) {
+        addBool(condition, view.dims, bools, causal, good);
+      } else {
+        floats.push_back(asRankFour(view.value, view.dims, full, builder));
+        good &= bool(floats.back());
+      }
+    }
+    if (!good)
+      return false;
+    auto join = [&](SmallVector<Value> &parts, auto combine) {
+      Value result;
+      for (Value part : parts)
+        result = result ? combine(result, part) : part;
+      return result;
+    };
+    Location loc = root.getLoc();
+    Value boolMask = join(
+        bools, [&](Value a, Value b) { return widened(a, b), arith::AndIOp::create(builder, loc, a, b).getResult(); });
+    mask = join(floats,
+                [&](Value a, Value b) { return widened(a, b), arith::AddFOp::create(builder, loc, a, b).getResult(); });
+    if (boolMask && mask) { // one operand: hidden keys get minus infinity
+      Value a = boolMask, b = mask;
+      widened(a, b);
+      Value low = buildSplat(builder, loc, tensorTypeOf(b), -std::numeric_limits<double>::infinity());
+      mask = arith::SelectOp::create(builder, loc, a, b, low);
+    } else if (boolMask) {
+      mask = boolMask;
+    }
+    if (causal && *causal >= full[3] - 1) // the first query sees every key already
+      causal.reset();
+    return true;
+  }
+
+  /// Brings two masks to their common shape.
+  void widened(Value &a, Value &b) {
+    SmallVector<int64_t> shape;
+    for (int dim = 0; dim < 4; ++dim)
+      shape.push_back(std::max(shapeOf(a)[dim], shapeOf(b)[dim]));
+    for (Value *value : {&a, &b}) {
+      SmallVector<int64_t> kept, added;
+      for (int dim = 0; dim < 4; ++dim)
+        shapeOf(*value)[dim] == shape[dim] ? kept.push_back(shape[dim]) : added.push_back(dim);
+      if (added.empty())
+        continue;
+      Value narrow = buildReshape(builder, root.getLoc(), *value, kept);
+      Value init = tensor::EmptyOp::create(builder, root.getLoc(), shape, tensorTypeOf(*value).getElementType());
+      *value = linalg::BroadcastOp::create(builder, root.getLoc(), narrow, init, added)->getResult(0);
+    }
+  }
+
+  MatmulOp root;
+  OpBuilder &builder;
+  SmallVector<int64_t> full;
+};
+
+struct RaiseAttention : impl::RaiseAttentionPassBase<RaiseAttention> {
+  using RaiseAttentionPassBase::RaiseAttentionPassBase;
+  void runOnOperation() override {
+    SmallVector<MatmulOp> candidates;
+    getOperation().walk([&](MatmulOp op) { candidates.push_back(op); });
+    for (MatmulOp op : candidates) {
+      OpBuilder builder(op);
+      Raiser raiser(op, builder);
+      Value result = raiser.raise();
+      if (result) {
+        explain(op, "attention", "recognised: " + raiser.summary);
+        op.getResult().replaceAllUsesWith(result);
+        ++numAttention;
+        numGrouped += raiser.grouped;
+      } else if (raiser.reason) {
+        explain(op, "attention", llvm::Twine("not matched, ") + raiser.reason);
+        ++numNearMisses;
+      }
+    }
+    for (auto function : getOperation().getOps<func::FuncOp>())
+      eraseDeadOps(function);
+  }
+};
+} // namespace
+} // namespace mlir::comm
