@@ -161,11 +161,23 @@ int64_t comm::getTensorBytes(Type type) {
   return shaped && shaped.hasStaticShape() ? shaped.getNumElements() * getElementBytes(shaped.getElementType()) : 0;
 }
 
-int64_t comm::getLocalSize(int64_t size, int64_t grain, int64_t shards) {
+bool comm::hasReplicatedBlocks(int64_t size, int64_t grain, int64_t shards) {
   int64_t blocks = grain > 0 ? size / grain : size;
-  if (blocks > 0 && blocks < shards && shards % blocks == 0)
+  return blocks > 0 && blocks < shards && shards % blocks == 0;
+}
+
+int64_t comm::getLocalSize(int64_t size, int64_t grain, int64_t shards) {
+  if (hasReplicatedBlocks(size, grain, shards))
     return grain;
-  return llvm::divideCeil(blocks, shards) * grain;
+  return llvm::divideCeil(grain > 0 ? size / grain : size, shards) * grain;
+}
+
+ShardBlock comm::getShardBlock(int64_t size, int64_t grain, int64_t shards, int64_t shard) {
+  int64_t local = getLocalSize(size, grain, shards);
+  if (hasReplicatedBlocks(size, grain, shards))
+    return {shard * (size / grain) / shards * grain, grain, grain};
+  int64_t start = std::min(shard * local, size);
+  return {start, std::min(local, size - start), local};
 }
 
 GridOp comm::getGrid(Operation *op) {
