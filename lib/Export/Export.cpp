@@ -35,13 +35,15 @@ FailureOr<std::vector<exe::StatePair>> statesOf(func::FuncOp function, const exe
       continue;
     std::string &side = isOutput ? pairs[state.getValue()].output : pairs[state.getValue()].input;
     if (!side.empty())
-      return function.emitError("error[E525]: state '") << state.getValue() << "' stands on '" << side << "' and on '" << port.name << "'";
+      return function.emitError("error[E525]: state '")
+             << state.getValue() << "' stands on '" << side << "' and on '" << port.name << "'";
     side = port.name;
   }
   std::vector<exe::StatePair> states;
   for (auto &[name, pair] : pairs) {
     if (pair.input.empty() || pair.output.empty())
-      return function.emitError("error[E525]: state '") << name << "' has no " << (pair.input.empty() ? "input" : "output");
+      return function.emitError("error[E525]: state '")
+             << name << "' has no " << (pair.input.empty() ? "input" : "output");
     states.push_back(pair);
   }
   return states;
@@ -58,7 +60,8 @@ StringRef referenceOf(func::FuncOp function) {
 
 class Exporter {
 public:
-  Exporter(ModuleOp module, const ExportOptions &options) : module(module), options(options), grid(getGrid(module)), weights(out, this->options) {}
+  Exporter(ModuleOp module, const ExportOptions &options)
+      : module(module), options(options), grid(getGrid(module)), weights(out, this->options) {}
 
   FailureOr<exe::Executable> run(std::vector<exe::NativeObject> objects) {
     out.compilerVersion = options.compilerVersion;
@@ -98,9 +101,12 @@ private:
     if (entry.split.grid.ranks() == 1) {
       entry.reference = entry.split;
     } else {
-      auto references = llvm::make_filter_range(module.getOps<func::FuncOp>(), [&](func::FuncOp f) { return referenceOf(f) == function.getName(); });
+      auto references = llvm::make_filter_range(module.getOps<func::FuncOp>(),
+                                                [&](func::FuncOp f) { return referenceOf(f) == function.getName(); });
       if (references.empty())
-        return function.emitError("error[E523]: '") << function.getName() << "' has no unsplit model (a function with comm.reference = @" << function.getName() << ")";
+        return function.emitError("error[E523]: '")
+               << function.getName() << "' has no unsplit model (a function with comm.reference = @"
+               << function.getName() << ")";
       FailureOr<exe::Program> reference = exportProgram(*references.begin(), nullptr, weights);
       if (failed(reference))
         return failure();
@@ -121,7 +127,8 @@ private:
     auto localBytes = [&](const exe::Shape &shape, const exe::Layout &layout, exe::DType dtype) {
       int64_t bytes = exe::byteWidth(dtype);
       for (size_t dim = 0; dim < shape.size(); ++dim)
-        bytes *= dim < layout.dims.size() ? exe::shardRange(shape[dim], layout.dims[dim], program.grid, 0).local : shape[dim];
+        bytes *= dim < layout.dims.size() ? exe::shardRange(shape[dim], layout.dims[dim], program.grid, 0).local
+                                          : shape[dim];
       return bytes;
     };
     for (const exe::Value &value : program.values) {
@@ -165,6 +172,7 @@ private:
 };
 } // namespace
 
-FailureOr<exe::Executable> mlir::comm::exportExecutable(ModuleOp module, std::vector<exe::NativeObject> objects, const ExportOptions &options) {
+FailureOr<exe::Executable> mlir::comm::exportExecutable(ModuleOp module, std::vector<exe::NativeObject> objects,
+                                                        const ExportOptions &options) {
   return Exporter(module, options).run(std::move(objects));
 }

@@ -28,9 +28,11 @@ public:
   }
 
   FailureOr<exe::Program> run() {
-    auto arena = function->getAttrOfType<IntegerAttr>(kArenaBytesAttr), shared = function->getAttrOfType<IntegerAttr>(kCommBytesAttr);
+    auto arena = function->getAttrOfType<IntegerAttr>(kArenaBytesAttr),
+         shared = function->getAttrOfType<IntegerAttr>(kCommBytesAttr);
     if (!arena || !shared)
-      return function.emitError("error[E523]: '") << function.getName() << "' is not in form command: its buffers are not placed";
+      return function.emitError("error[E523]: '")
+             << function.getName() << "' is not in form command: its buffers are not placed";
     program.arenaBytes = arena.getInt();
     program.commBytes = shared.getInt();
     bool ok = true;
@@ -63,13 +65,16 @@ private:
     port.shape.assign(type.getShape().begin(), type.getShape().end());
     FailureOr<exe::DType> dtype = toDType(type.getElementType());
     if (failed(dtype))
-      return function.emitError("error[E520]: the executable format has no elements of type ") << type.getElementType() << ", used by '" << port.name << "'";
+      return function.emitError("error[E520]: the executable format has no elements of type ")
+             << type.getElementType() << ", used by '" << port.name << "'";
     port.dtype = *dtype;
     auto layout = function.getArgAttrOfType<LayoutAttr>(number, kLayoutAttr);
     if (layout && !layout.getPartialAxes().empty())
-      return function.emitError("error[E524]: '") << port.name << "' is a partial sum; an input or output of a program cannot be one";
+      return function.emitError("error[E524]: '")
+             << port.name << "' is a partial sum; an input or output of a program cannot be one";
     port.layout = toLayout(layout);
-    extents[argument] = {isOutput ? exe::Storage::Output : exe::Storage::Input, static_cast<int64_t>(ports.size()), 0, port.name};
+    extents[argument] = {isOutput ? exe::Storage::Output : exe::Storage::Input, static_cast<int64_t>(ports.size()), 0,
+                         port.name};
     FailureOr<int32_t> value = valueOf(argument);
     if (failed(value))
       return failure();
@@ -83,8 +88,11 @@ private:
     auto type = cast<MemRefType>(buffer.getType());
     FailureOr<exe::DType> dtype = toDType(type.getElementType());
     if (failed(dtype))
-      return emitError(buffer.getLoc(), "error[E520]: the executable format has no elements of type ") << type.getElementType();
-    exe::Value value{extent.storage, extent.index, extent.offset, *dtype, exe::Shape(type.getShape().begin(), type.getShape().end()), extent.name};
+      return emitError(buffer.getLoc(), "error[E520]: the executable format has no elements of type ")
+             << type.getElementType();
+    exe::Value value{
+        extent.storage, extent.index, extent.offset, *dtype, exe::Shape(type.getShape().begin(), type.getShape().end()),
+        extent.name};
     auto key = std::make_tuple(value.storage, value.index, value.offset, value.dtype, value.shape);
     auto [it, isNew] = known.try_emplace(key, program.values.size());
     if (isNew)
@@ -119,7 +127,8 @@ private:
     if (auto launch = dyn_cast<LaunchOp>(op))
       return addLaunch(launch);
     if (auto command = dyn_cast<CommandOp>(op))
-      return addCommand(command.getLoc(), command.getName(), command.getInputs(), command.getOutputs(), attrsOf(command.getParams()));
+      return addCommand(command.getLoc(), command.getName(), command.getInputs(), command.getOutputs(),
+                        attrsOf(command.getParams()));
     return op->emitError("error[E523]: '") << op->getName() << "' is not part of form command";
   }
 
@@ -190,10 +199,12 @@ FailureOr<exe::Program> mlir::comm::exportProgram(func::FuncOp function, GridOp 
 int64_t mlir::comm::bytesSent(const exe::Program &program) {
   int64_t total = 0;
   for (const exe::Command &command : program.commands) {
-    auto plan = command.attrs.find("plan_id"), axes = command.attrs.find("axes"), collective = command.attrs.find("collective");
+    auto plan = command.attrs.find("plan_id"), axes = command.attrs.find("axes"),
+         collective = command.attrs.find("collective");
     if (plan == command.attrs.end() || axes == command.attrs.end())
       continue;
-    const std::string &name = collective == command.attrs.end() ? command.op : std::get<std::string>(collective->second);
+    const std::string &name =
+        collective == command.attrs.end() ? command.op : std::get<std::string>(collective->second);
     int64_t n = program.grid.shards(std::get<std::vector<std::string>>(axes->second));
     const exe::Value &input = program.values[command.inputs[0]];
     int64_t bytes = exe::numElements(input.shape) * exe::byteWidth(input.dtype);

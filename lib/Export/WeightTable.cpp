@@ -107,16 +107,20 @@ FailureOr<int64_t> WeightTable::reference(LoadedWeightOp op, File &file) {
     return file.index;
   std::string path = pathFrom(options.outputDir, options.modelDir, op.getFile());
   if (path.empty())
-    return op.emitError("error[E521]: weight file '") << op.getFile() << "' does not lie beside the executable; write the executable into the model's folder, or embed the weights";
+    return op.emitError("error[E521]: weight file '") << op.getFile()
+                                                      << "' does not lie beside the executable; write the executable "
+                                                         "into the model's folder, or embed the weights";
   file.index = exe.files.size();
-  exe.files.push_back({path, static_cast<int64_t>(file.bytes->getBufferSize()), options.hashFiles ? sha256(file.bytes->getBuffer()) : ""});
+  exe.files.push_back({path, static_cast<int64_t>(file.bytes->getBufferSize()),
+                       options.hashFiles ? sha256(file.bytes->getBuffer()) : ""});
   return file.index;
 }
 
 int64_t WeightTable::embed(const char *bytes, int64_t size) {
   exe.data.resize(llvm::alignTo(exe.data.size(), 64));
   int64_t offset = exe.data.size();
-  exe.data.insert(exe.data.end(), reinterpret_cast<const uint8_t *>(bytes), reinterpret_cast<const uint8_t *>(bytes) + size);
+  exe.data.insert(exe.data.end(), reinterpret_cast<const uint8_t *>(bytes),
+                  reinterpret_cast<const uint8_t *>(bytes) + size);
   return offset;
 }
 
@@ -147,11 +151,13 @@ FailureOr<int64_t> WeightTable::add(LoadedWeightOp op) {
 
   File &file = open(op.getFile());
   if (!file.bytes)
-    return op.emitError("error[E522]: weight file '") << op.getFile() << "' in '" << options.modelDir << "': " << file.error;
+    return op.emitError("error[E522]: weight file '")
+           << op.getFile() << "' in '" << options.modelDir << "': " << file.error;
   int64_t bytes = getTensorBytes(stored), size = file.bytes->getBufferSize();
   if (weight.offset > size || bytes > size - weight.offset)
-    return op.emitError("error[E522]: weight '") << weight.name << "' needs bytes " << weight.offset << " to " << weight.offset + bytes << " of '" << op.getFile()
-                                                 << "', which has " << size;
+    return op.emitError("error[E522]: weight '")
+           << weight.name << "' needs bytes " << weight.offset << " to " << weight.offset + bytes << " of '"
+           << op.getFile() << "', which has " << size;
   if (options.weights == WeightStorage::Reference) {
     FailureOr<int64_t> index = reference(op, file);
     if (failed(index))
@@ -178,7 +184,8 @@ static std::string rawBytes(DenseElementsAttr value) {
   };
   if (type.isIntOrFloat() && isa<FloatType>(type))
     for (const APFloat &element : value.getValues<APFloat>())
-      put(element.bitcastToAPInt().zext(64 < element.bitcastToAPInt().getBitWidth() ? element.bitcastToAPInt().getBitWidth() : 64));
+      put(element.bitcastToAPInt().zext(
+          64 < element.bitcastToAPInt().getBitWidth() ? element.bitcastToAPInt().getBitWidth() : 64));
   else
     for (const APInt &element : value.getValues<APInt>())
       put(element.zext(std::max(64u, element.getBitWidth())));

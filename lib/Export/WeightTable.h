@@ -35,8 +35,9 @@ private:
   ::comm::exe::Executable &exe;
   const ExportOptions &options;
   std::map<std::string, File> files;
-  std::map<std::string, int64_t> known;                                       ///< key of a weight -> index
-  std::map<std::tuple<std::string, int64_t, int64_t>, int64_t> embedded;      ///< (file, offset, bytes) -> offset in the data section
+  std::map<std::string, int64_t> known; ///< key of a weight -> index
+  std::map<std::tuple<std::string, int64_t, int64_t>, int64_t>
+      embedded; ///< (file, offset, bytes) -> offset in the data section
 };
 } // namespace mlir::comm
 #endif

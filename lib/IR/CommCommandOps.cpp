@@ -74,8 +74,9 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
 // Blocks of shards
 //===----------------------------------------------------------------------===//
 
-static LogicalResult verifyBlocks(Operation *op, SymbolTableCollection &symbols, FlatSymbolRefAttr gridName, ArrayAttr axes, RankedTensorType whole,
-                                  RankedTensorType blocks, int64_t dim, int64_t grain) {
+static LogicalResult verifyBlocks(Operation *op, SymbolTableCollection &symbols, FlatSymbolRefAttr gridName,
+                                  ArrayAttr axes, RankedTensorType whole, RankedTensorType blocks, int64_t dim,
+                                  int64_t grain) {
   auto grid = symbols.lookupNearestSymbolFrom<GridOp>(op, gridName);
   if (!grid)
     return op->emitOpError("C1: there is no grid ") << gridName;
@@ -99,12 +100,12 @@ static LogicalResult verifyBlocks(Operation *op, SymbolTableCollection &symbols,
 }
 
 LogicalResult PackShardsOp::verifySymbolUses(SymbolTableCollection &symbols) {
-  return verifyBlocks(*this, symbols, getGridAttr(), getAxes(), cast<RankedTensorType>(getInput().getType()), cast<RankedTensorType>(getType()),
-                      getDim(), getGrain());
+  return verifyBlocks(*this, symbols, getGridAttr(), getAxes(), cast<RankedTensorType>(getInput().getType()),
+                      cast<RankedTensorType>(getType()), getDim(), getGrain());
 }
 LogicalResult UnpackShardsOp::verifySymbolUses(SymbolTableCollection &symbols) {
-  return verifyBlocks(*this, symbols, getGridAttr(), getAxes(), cast<RankedTensorType>(getType()), cast<RankedTensorType>(getInput().getType()),
-                      getDim(), getGrain());
+  return verifyBlocks(*this, symbols, getGridAttr(), getAxes(), cast<RankedTensorType>(getType()),
+                      cast<RankedTensorType>(getInput().getType()), getDim(), getGrain());
 }
 
 //===----------------------------------------------------------------------===//
@@ -120,9 +121,11 @@ LogicalResult BufferOp::verify() {
 LogicalResult ViewOp::verify() {
   int64_t offset = getOffset(), size = getTensorBytes(getType()), whole = getTensorBytes(getSource().getType());
   if (offset < 0 || size > whole || offset > whole - size)
-    return emitOpError("C1: bytes ") << offset << " to " << offset + size << " are not inside the " << whole << " bytes of the source";
+    return emitOpError("C1: bytes ") << offset << " to " << offset + size << " are not inside the " << whole
+                                     << " bytes of the source";
   if (getType().getElementType() != getSource().getType().getElementType())
-    return emitOpError("C2: expected elements of ") << getSource().getType().getElementType() << ", got " << getType().getElementType();
+    return emitOpError("C2: expected elements of ")
+           << getSource().getType().getElementType() << ", got " << getType().getElementType();
   return success();
 }
 
@@ -146,8 +149,8 @@ LogicalResult LoadedWeightOp::verify() {
 //===----------------------------------------------------------------------===//
 
 namespace {
-/// A row of docs/reference/commands.md. `params`: "name:kind" separated by spaces; kinds i, f, s, I (ints), S (strings), n (int or float); a
-/// leading '?' marks one that may be missing.
+/// A row of docs/reference/commands.md. `params`: "name:kind" separated by spaces; kinds i, f, s, I (ints), S
+/// (strings), n (int or float); a leading '?' marks one that may be missing.
 struct CommandRow {
   const char *name;
   unsigned minInputs, maxInputs, outputs;
@@ -180,7 +183,8 @@ static const CommandRow kCommands[] = {
 
 static bool hasKind(Attribute attr, char kind) {
   auto integer = dyn_cast<IntegerAttr>(attr);
-  bool isInt = integer && integer.getType().isInteger(64), isFloat = isa<FloatAttr>(attr) && cast<FloatAttr>(attr).getType().isF64();
+  bool isInt = integer && integer.getType().isInteger(64),
+       isFloat = isa<FloatAttr>(attr) && cast<FloatAttr>(attr).getType().isF64();
   switch (kind) {
   case 'i':
     return isInt;
@@ -222,8 +226,9 @@ LogicalResult CommandOp::verify() {
   if (row == std::end(kCommands))
     return emitOpError("C1: there is no command \"") << getName() << "\"";
   if (getInputs().size() < row->minInputs || getInputs().size() > row->maxInputs || getOutputs().size() != row->outputs)
-    return emitOpError("C2: \"") << getName() << "\" takes " << row->minInputs << " to " << row->maxInputs << " inputs and " << row->outputs
-                                 << " outputs, got " << getInputs().size() << " and " << getOutputs().size();
+    return emitOpError("C2: \"") << getName() << "\" takes " << row->minInputs << " to " << row->maxInputs
+                                 << " inputs and " << row->outputs << " outputs, got " << getInputs().size() << " and "
+                                 << getOutputs().size();
   if (failed(verifyParams(*this, row->params)))
     return failure();
   if (isStart() && !isCollective())

@@ -10,7 +10,8 @@ namespace {
 
 int64_t aligned(int64_t bytes) { return (bytes + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment; }
 
-/// Live buffers by command, so that a buffer meets only those near it in time: a segment tree over time whose nodes list the buffers that cover them.
+/// Live buffers by command, so that a buffer meets only those near it in time: a segment tree over time whose nodes
+/// list the buffers that cover them.
 class LiveIndex {
 public:
   explicit LiveIndex(int64_t times) {
@@ -54,14 +55,16 @@ private:
 
 class Placer {
 public:
-  Placer(const std::vector<BufferRequest> &requests, int64_t times) : requests(requests), index(times), offsets(requests.size(), 0) {}
+  Placer(const std::vector<BufferRequest> &requests, int64_t times)
+      : requests(requests), index(times), offsets(requests.size(), 0) {}
 
   /// Smallest gap that fits between the buffers alive at the same time; the lowest of equal ones.
   void place(int32_t id) {
     const BufferRequest &request = requests[id];
     neighbours.clear();
     index.query(request.first, request.last, neighbours);
-    std::sort(neighbours.begin(), neighbours.end(), [&](int32_t a, int32_t b) { return std::make_pair(offsets[a], a) < std::make_pair(offsets[b], b); });
+    std::sort(neighbours.begin(), neighbours.end(),
+              [&](int32_t a, int32_t b) { return std::make_pair(offsets[a], a) < std::make_pair(offsets[b], b); });
     int64_t bytes = aligned(request.bytes), end = 0, bestGap = std::numeric_limits<int64_t>::max(), best = -1;
     for (int32_t other : neighbours) {
       int64_t gap = offsets[other] - end;
@@ -171,7 +174,8 @@ BufferPlan planBuffers(const std::vector<BufferRequest> &requests) {
 
 std::string verify(const std::vector<BufferRequest> &requests, const BufferPlan &plan) {
   if (plan.offsets.size() != requests.size())
-    return "the plan has " + std::to_string(plan.offsets.size()) + " offsets for " + std::to_string(requests.size()) + " buffers";
+    return "the plan has " + std::to_string(plan.offsets.size()) + " offsets for " + std::to_string(requests.size()) +
+           " buffers";
   // Sweep over time; live buffers by offset never overlap.
   struct Event {
     int64_t time;
@@ -182,16 +186,22 @@ std::string verify(const std::vector<BufferRequest> &requests, const BufferPlan 
   for (size_t i = 0; i < requests.size(); ++i) {
     const BufferRequest &r = requests[i];
     int64_t offset = plan.offsets[i], limit = r.shared ? plan.sharedBytes : plan.arenaBytes;
-    if (offset < 0 || offset % kBufferAlignment != 0 || r.bytes > limit || offset > limit - r.bytes || plan.sharedBytes > plan.arenaBytes)
-      return "buffer " + std::to_string(i) + " at " + std::to_string(offset) + " is not aligned or not inside its part of the arena";
+    if (offset < 0 || offset % kBufferAlignment != 0 || r.bytes > limit || offset > limit - r.bytes ||
+        plan.sharedBytes > plan.arenaBytes)
+      return "buffer " + std::to_string(i) + " at " + std::to_string(offset) +
+             " is not aligned or not inside its part of the arena";
     if (r.bytes == 0)
       continue;
     events.push_back({r.first, true, static_cast<int32_t>(i)});
     events.push_back({r.last + 1, false, static_cast<int32_t>(i)});
   }
-  std::sort(events.begin(), events.end(), [](const Event &a, const Event &b) { return std::make_tuple(a.time, a.begin, a.id) < std::make_tuple(b.time, b.begin, b.id); });
+  std::sort(events.begin(), events.end(), [](const Event &a, const Event &b) {
+    return std::make_tuple(a.time, a.begin, a.id) < std::make_tuple(b.time, b.begin, b.id);
+  });
   std::map<int64_t, int32_t> live;
-  auto clash = [&](int32_t a, int32_t b) { return "buffers " + std::to_string(a) + " and " + std::to_string(b) + " share bytes while both are alive"; };
+  auto clash = [&](int32_t a, int32_t b) {
+    return "buffers " + std::to_string(a) + " and " + std::to_string(b) + " share bytes while both are alive";
+  };
   for (const Event &event : events) {
     int64_t offset = plan.offsets[event.id];
     if (!event.begin) {

@@ -25,9 +25,11 @@ inline constexpr int64_t kBufferAlignment = 64;
 
 /// One sentence when a request is malformed or the sum of sizes overflows; else empty.
 std::string check(const std::vector<BufferRequest> &requests);
-/// Greedy best fit: shared buffers first, then the others around them; the best of several orders. Deterministic; needs check() to be empty.
+/// Greedy best fit: shared buffers first, then the others around them; the best of several orders. Deterministic; needs
+/// check() to be empty.
 BufferPlan planBuffers(const std::vector<BufferRequest> &requests);
-/// Checks a plan against its requests, whoever made it: alignment, bounds, no bytes shared by two buffers alive at once. Empty when sound.
+/// Checks a plan against its requests, whoever made it: alignment, bounds, no bytes shared by two buffers alive at
+/// once. Empty when sound.
 std::string verify(const std::vector<BufferRequest> &requests, const BufferPlan &plan);
 
 } // namespace comm::plan

@@ -39,7 +39,9 @@ void StridedCopy::simplify() {
   outStrides = out;
 }
 
-bool StridedCopy::isContiguous() const { return dims.size() == 1 && outStrides[0] == 1 && (inStrides[0] == 1 || dims[0] == 1); }
+bool StridedCopy::isContiguous() const {
+  return dims.size() == 1 && outStrides[0] == 1 && (inStrides[0] == 1 || dims[0] == 1);
+}
 
 std::optional<StridedCopy> comm::getMove(Operation *op) {
   if (op->getNumResults() != 1 || !isa<RankedTensorType>(op->getResult(0).getType()) || op->getNumOperands() < 1)
@@ -52,34 +54,35 @@ std::optional<StridedCopy> comm::getMove(Operation *op) {
   StridedCopy move;
   move.dims.assign(type.getShape().begin(), type.getShape().end());
   move.outStrides = rowMajorStrides(type.getShape());
-  bool known = TypeSwitch<Operation *, bool>(op)
-                   .Case<tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::CastOp>([&](auto) {
-                     move.inStrides = move.outStrides;
-                     return true;
-                   })
-                   .Case([&](linalg::TransposeOp transpose) {
-                     for (int64_t dim : transpose.getPermutation())
-                       move.inStrides.push_back(strides[dim]);
-                     return true;
-                   })
-                   .Case([&](linalg::BroadcastOp broadcast) {
-                     int64_t from = 0;
-                     for (int64_t dim = 0; dim < type.getRank(); ++dim)
-                       move.inStrides.push_back(llvm::is_contained(broadcast.getDimensions(), dim) ? 0 : strides[from++]);
-                     return true;
-                   })
-                   .Case([&](tensor::ExtractSliceOp slice) {
-                     if (slice->getNumOperands() != 1)
-                       return false; // offsets known at run time only
-                     llvm::SmallBitVector dropped = slice.getDroppedDims();
-                     for (int64_t dim = 0; dim < source.getRank(); ++dim) {
-                       move.inOffset += slice.getStaticOffset(dim) * strides[dim];
-                       if (!dropped.test(dim))
-                         move.inStrides.push_back(strides[dim] * slice.getStaticStride(dim));
-                     }
-                     return true;
-                   })
-                   .Default([](Operation *) { return false; });
+  bool known =
+      TypeSwitch<Operation *, bool>(op)
+          .Case<tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::CastOp>([&](auto) {
+            move.inStrides = move.outStrides;
+            return true;
+          })
+          .Case([&](linalg::TransposeOp transpose) {
+            for (int64_t dim : transpose.getPermutation())
+              move.inStrides.push_back(strides[dim]);
+            return true;
+          })
+          .Case([&](linalg::BroadcastOp broadcast) {
+            int64_t from = 0;
+            for (int64_t dim = 0; dim < type.getRank(); ++dim)
+              move.inStrides.push_back(llvm::is_contained(broadcast.getDimensions(), dim) ? 0 : strides[from++]);
+            return true;
+          })
+          .Case([&](tensor::ExtractSliceOp slice) {
+            if (slice->getNumOperands() != 1)
+              return false; // offsets known at run time only
+            llvm::SmallBitVector dropped = slice.getDroppedDims();
+            for (int64_t dim = 0; dim < source.getRank(); ++dim) {
+              move.inOffset += slice.getStaticOffset(dim) * strides[dim];
+              if (!dropped.test(dim))
+                move.inStrides.push_back(strides[dim] * slice.getStaticStride(dim));
+            }
+            return true;
+          })
+          .Default([](Operation *) { return false; });
   if (!known)
     return std::nullopt;
   move.simplify();
@@ -91,7 +94,9 @@ MemRefType CommandBuilder::bufferType(Type tensor) {
   return MemRefType::get(type.getShape(), type.getElementType());
 }
 
-Value CommandBuilder::allocate(Location loc, Type tensor) { return BufferOp::create(b, loc, bufferType(tensor), IntegerAttr()); }
+Value CommandBuilder::allocate(Location loc, Type tensor) {
+  return BufferOp::create(b, loc, bufferType(tensor), IntegerAttr());
+}
 
 Value CommandBuilder::view(Location loc, Place place, Type tensor) {
   MemRefType type = bufferType(tensor);
@@ -100,7 +105,8 @@ Value CommandBuilder::view(Location loc, Place place, Type tensor) {
   return ViewOp::create(b, loc, type, place.root, place.offset);
 }
 
-CommandOp CommandBuilder::command(Location loc, StringRef name, ValueRange ins, ValueRange outs, ArrayRef<NamedAttribute> params) {
+CommandOp CommandBuilder::command(Location loc, StringRef name, ValueRange ins, ValueRange outs,
+                                  ArrayRef<NamedAttribute> params) {
   ++numCommands;
   return CommandOp::create(b, loc, name, ins, outs, b.getDictionaryAttr(params));
 }
@@ -110,7 +116,8 @@ void CommandBuilder::copy(Location loc, Value in, Value out, StridedCopy move) {
     return;
   move.simplify();
   ++numCopies;
-  SmallVector<NamedAttribute> params{param("dims", move.dims), param("in_strides", move.inStrides), param("out_strides", move.outStrides)};
+  SmallVector<NamedAttribute> params{param("dims", move.dims), param("in_strides", move.inStrides),
+                                     param("out_strides", move.outStrides)};
   if (move.inOffset)
     params.push_back(param("in_offset", move.inOffset));
   if (move.outOffset)
@@ -132,7 +139,8 @@ void CommandBuilder::fill(Location loc, Value out, Attribute value) {
   } else {
     auto integer = cast<IntegerAttr>(value);
     bool isUnsigned = integer.getType().isInteger(1) || integer.getType().isUnsignedInteger();
-    attr = param("value", isUnsigned ? static_cast<int64_t>(integer.getValue().getZExtValue()) : integer.getValue().getSExtValue());
+    attr = param("value", isUnsigned ? static_cast<int64_t>(integer.getValue().getZExtValue())
+                                     : integer.getValue().getSExtValue());
   }
   command(loc, "fill", {}, out, attr);
 }

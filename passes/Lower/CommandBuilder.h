@@ -24,7 +24,8 @@ struct StridedCopy {
 /// Row-major strides, in elements.
 SmallVector<int64_t> rowMajorStrides(ArrayRef<int64_t> shape);
 
-/// What a tensor op does when it only moves elements of its one operand; nullopt for any other op. Slices, transposes, broadcasts, reshapes.
+/// What a tensor op does when it only moves elements of its one operand; nullopt for any other op. Slices, transposes,
+/// broadcasts, reshapes.
 std::optional<StridedCopy> getMove(Operation *op);
 
 /// Creates commands at an insertion point.
@@ -42,7 +43,9 @@ public:
   void fill(Location loc, Value out, Attribute value);
   NamedAttribute param(StringRef name, int64_t value) { return {b.getStringAttr(name), b.getI64IntegerAttr(value)}; }
   NamedAttribute param(StringRef name, double value) { return {b.getStringAttr(name), b.getF64FloatAttr(value)}; }
-  NamedAttribute param(StringRef name, ArrayRef<int64_t> value) { return {b.getStringAttr(name), b.getDenseI64ArrayAttr(value)}; }
+  NamedAttribute param(StringRef name, ArrayRef<int64_t> value) {
+    return {b.getStringAttr(name), b.getDenseI64ArrayAttr(value)};
+  }
   NamedAttribute param(StringRef name, StringRef value) { return {b.getStringAttr(name), b.getStringAttr(value)}; }
   NamedAttribute param(StringRef name, ArrayAttr value) { return {b.getStringAttr(name), value}; }
   int64_t numCommands = 0, numCopies = 0;

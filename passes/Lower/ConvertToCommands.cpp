@@ -1,11 +1,11 @@
 //===- ConvertToCommands.cpp - values become buffers, ops commands --------===//
 // Matches   every function of form async whose groups are outlined
-// Rewrites  arguments and results -> memref arguments; values -> comm.buffer, comm.view; ops -> comm.command, comm.launch
-// Skips     nothing; ops without a command are listed as errors
+// Rewrites  arguments and results -> memref arguments; values -> comm.buffer, comm.view; ops -> comm.command,
+// comm.launch Skips     nothing; ops without a command are listed as errors
 //===----------------------------------------------------------------------===//
+#include "mlir/IR/Matchers.h"
 #include "passes/Lower/CommandBuilder.h"
 #include "passes/Lower/Passes.h"
-#include "mlir/IR/Matchers.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 namespace mlir::comm {
@@ -18,7 +18,8 @@ StringRef reduceName(ReduceKind kind) { return stringifyReduceKind(kind); }
 class Converter {
 public:
   Converter(func::FuncOp function, int64_t maxDataBytes)
-      : old(function), block(function.getBody().front()), builder(function.getContext()), commands(builder), maxDataBytes(maxDataBytes) {}
+      : old(function), block(function.getBody().front()), builder(function.getContext()), commands(builder),
+        maxDataBytes(maxDataBytes) {}
 
   LogicalResult run() {
     createFunction();
@@ -73,7 +74,8 @@ private:
     while (Operation *def = value.getDefiningOp()) {
       std::optional<StridedCopy> move = getMove(def);
       if (!move || !move->isContiguous() ||
-          cast<RankedTensorType>(def->getOperand(0).getType()).getNumElements() != cast<RankedTensorType>(value.getType()).getNumElements())
+          cast<RankedTensorType>(def->getOperand(0).getType()).getNumElements() !=
+              cast<RankedTensorType>(value.getType()).getNumElements())
         break;
       value = def->getOperand(0);
     }
@@ -94,7 +96,8 @@ private:
     for (auto [index, value] : llvm::enumerate(block.getTerminator()->getOperands())) {
       Value source = wholeSource(value);
       Operation *def = source.getDefiningOp();
-      if (!def || isa<WeightOp, arith::ConstantOp, WaitOp, CollectiveOpInterface>(def) || isCommunicated(source) || inOutput.count(source))
+      if (!def || isa<WeightOp, arith::ConstantOp, WaitOp, CollectiveOpInterface>(def) || isCommunicated(source) ||
+          inOutput.count(source))
         continue;
       if (std::optional<StridedCopy> move = getMove(def); move && move->isContiguous())
         continue; // a part of another buffer
@@ -122,16 +125,19 @@ private:
 
   LogicalResult convert(Operation *op) {
     Location loc = op->getLoc();
-    if (isa<tensor::EmptyOp>(op) || (op->getNumResults() == 1 && !isa<RankedTensorType, TokenType>(op->getResult(0).getType())))
-      return success(isa<tensor::EmptyOp, arith::ConstantOp>(op) || op->use_empty() || (op->emitError(unknown(op)), false));
+    if (isa<tensor::EmptyOp>(op) ||
+        (op->getNumResults() == 1 && !isa<RankedTensorType, TokenType>(op->getResult(0).getType())))
+      return success(isa<tensor::EmptyOp, arith::ConstantOp>(op) || op->use_empty() ||
+                     (op->emitError(unknown(op)), false));
     if (std::optional<StridedCopy> move = getMove(op)) {
       convertMove(op, *move);
       return success();
     }
     return TypeSwitch<Operation *, LogicalResult>(op)
         .Case([&](WeightOp weight) {
-          places[weight.getResult()] = {LoadedWeightOp::create(builder, loc, commands.bufferType(weight.getType()), weight.getNameAttr(), weight.getFileAttr(),
-                                                               weight.getOffsetAttr(), weight.getStoredAttr(), weight.getSlicesAttr(), weight.getLayoutAttr())};
+          places[weight.getResult()] = {LoadedWeightOp::create(
+              builder, loc, commands.bufferType(weight.getType()), weight.getNameAttr(), weight.getFileAttr(),
+              weight.getOffsetAttr(), weight.getStoredAttr(), weight.getSlicesAttr(), weight.getLayoutAttr())};
           return success();
         })
         .Case([&](arith::ConstantOp constant) { return convertConstant(constant); })
@@ -208,7 +214,8 @@ private:
 
   Value convertCollective(Operation *op, std::optional<int64_t> token) {
     Location loc = op->getLoc();
-    SmallVector<NamedAttribute> params{commands.param("axes", cast<CollectiveOpInterface>(op).getAxesAttr()), commands.param("plan_id", numCollectives++)};
+    SmallVector<NamedAttribute> params{commands.param("axes", cast<CollectiveOpInterface>(op).getAxesAttr()),
+                                       commands.param("plan_id", numCollectives++)};
     StringRef name = op->getName().stripDialect();
     if (auto reduce = dyn_cast<AllReduceOp>(op))
       params.push_back(commands.param("reduce", reduceName(reduce.getKind())));
@@ -220,18 +227,26 @@ private:
     }
     Value in = communicated(loc, op->getOperand(0));
     Value out = commands.allocate(loc, op->getResult(0).getType());
-    // The command's shapes: blocks [members, ...] on one side, one block on the other. comm-decompose-collectives left the bytes in this order.
-    auto inType = cast<RankedTensorType>(op->getOperand(0).getType()), outType = cast<RankedTensorType>(op->getResult(0).getType());
+    // The command's shapes: blocks [members, ...] on one side, one block on the other. comm-decompose-collectives left
+    // the bytes in this order.
+    auto inType = cast<RankedTensorType>(op->getOperand(0).getType()),
+         outType = cast<RankedTensorType>(op->getResult(0).getType());
     int64_t members = getGrid(old).getNumShards(cast<CollectiveOpInterface>(op).getAxesAttr());
-    auto blocks = [&](RankedTensorType one) { return RankedTensorType::get(llvm::to_vector(llvm::concat<const int64_t>(ArrayRef<int64_t>(members), one.getShape())), one.getElementType()); };
+    auto blocks = [&](RankedTensorType one) {
+      return RankedTensorType::get(
+          llvm::to_vector(llvm::concat<const int64_t>(ArrayRef<int64_t>(members), one.getShape())),
+          one.getElementType());
+    };
     Type commandIn = inType, commandOut = outType;
     if (isa<AllGatherOp>(op))
       commandOut = blocks(inType);
     else if (isa<ReduceScatterOp>(op))
       commandIn = blocks(outType);
     else if (isa<AllToAllOp>(op))
-      commandIn = commandOut = RankedTensorType::get({members, inType.getNumElements() / members}, inType.getElementType());
-    commands.command(loc, token ? StringRef("start") : name, commands.view(loc, {in, 0}, commandIn), commands.view(loc, {out, 0}, commandOut), params);
+      commandIn = commandOut =
+          RankedTensorType::get({members, inType.getNumElements() / members}, inType.getElementType());
+    commands.command(loc, token ? StringRef("start") : name, commands.view(loc, {in, 0}, commandIn),
+                     commands.view(loc, {out, 0}, commandOut), params);
     return out;
   }
 
@@ -242,7 +257,8 @@ private:
     for (Value input : op.getInputs()) {
       auto type = cast<RankedTensorType>(input.getType());
       if (type.getNumElements() > 0)
-        commands.copy(op.getLoc(), use(op.getLoc(), input), out, {SmallVector<int64_t>(type.getShape()), rowMajorStrides(type.getShape()), strides, 0, offset});
+        commands.copy(op.getLoc(), use(op.getLoc(), input), out,
+                      {SmallVector<int64_t>(type.getShape()), rowMajorStrides(type.getShape()), strides, 0, offset});
       offset += type.getDimSize(op.getDim()) * strides[op.getDim()];
     }
     return success();
@@ -262,14 +278,16 @@ private:
         outStrides.push_back(strides[dim] * op.getStaticStride(dim));
     }
     ArrayRef<int64_t> shape = op.getSourceType().getShape();
-    commands.copy(op.getLoc(), use(op.getLoc(), op.getSource()), out, {SmallVector<int64_t>(shape), rowMajorStrides(shape), outStrides, 0, offset});
+    commands.copy(op.getLoc(), use(op.getLoc(), op.getSource()), out,
+                  {SmallVector<int64_t>(shape), rowMajorStrides(shape), outStrides, 0, offset});
     return success();
   }
 
   LogicalResult convertPad(tensor::PadOp op) {
     Attribute value;
     Value padding = op.getConstantPaddingValue();
-    if (!padding || !matchPattern(padding, m_Constant(&value)) || op->getNumOperands() != 1 || llvm::any_of(op.getStaticLow(), [](int64_t d) { return d < 0; }) ||
+    if (!padding || !matchPattern(padding, m_Constant(&value)) || op->getNumOperands() != 1 ||
+        llvm::any_of(op.getStaticLow(), [](int64_t d) { return d < 0; }) ||
         llvm::any_of(op.getStaticHigh(), [](int64_t d) { return d < 0; }))
       return op.emitError(unknown(op));
     Value out = define(op.getLoc(), op.getResult());
@@ -279,7 +297,8 @@ private:
     for (auto [low, stride] : llvm::zip_equal(op.getStaticLow(), strides))
       offset += low * stride;
     ArrayRef<int64_t> shape = op.getSourceType().getShape();
-    commands.copy(op.getLoc(), use(op.getLoc(), op.getSource()), out, {SmallVector<int64_t>(shape), rowMajorStrides(shape), strides, 0, offset});
+    commands.copy(op.getLoc(), use(op.getLoc(), op.getSource()), out,
+                  {SmallVector<int64_t>(shape), rowMajorStrides(shape), strides, 0, offset});
     return success();
   }
 
@@ -291,15 +310,22 @@ private:
     StringRef name = op->getName().stripDialect();
     std::optional<Params> params =
         TypeSwitch<Operation *, std::optional<Params>>(op)
-            .Case([&](MatmulOp m) { return Params{c.param("transpose_a", int64_t(m.getTransposeLhs())), c.param("transpose_b", int64_t(m.getTransposeRhs()))}; })
+            .Case([&](MatmulOp m) {
+              return Params{c.param("transpose_a", int64_t(m.getTransposeLhs())),
+                            c.param("transpose_b", int64_t(m.getTransposeRhs()))};
+            })
             .Case([&](AttentionOp a) {
-              return Params{c.param("scale", a.getScale().convertToDouble()), c.param("causal", int64_t(a.isCausal())),
-                            c.param("causal_offset", static_cast<int64_t>(a.getCausalOffset().value_or(0))), c.param("softcap", a.getSoftcap().convertToDouble()),
-                            c.param("has_mask", int64_t(a.getMask() != nullptr)), c.param("has_lengths", int64_t(a.getLengths() != nullptr))};
+              return Params{c.param("scale", a.getScale().convertToDouble()),
+                            c.param("causal", int64_t(a.isCausal())),
+                            c.param("causal_offset", static_cast<int64_t>(a.getCausalOffset().value_or(0))),
+                            c.param("softcap", a.getSoftcap().convertToDouble()),
+                            c.param("has_mask", int64_t(a.getMask() != nullptr)),
+                            c.param("has_lengths", int64_t(a.getLengths() != nullptr))};
             })
             .Case([&](EmbeddingOp e) {
               int64_t rows = cast<RankedTensorType>(e.getTable().getType()).getDimSize(0);
-              return Params{c.param("vocab", static_cast<int64_t>(e.getVocab().value_or(rows))), c.param("axes", e.getVocabAxesAttr() ? e.getVocabAxesAttr() : none),
+              return Params{c.param("vocab", static_cast<int64_t>(e.getVocab().value_or(rows))),
+                            c.param("axes", e.getVocabAxesAttr() ? e.getVocabAxesAttr() : none),
                             c.param("grain", static_cast<int64_t>(e.getGrain()))};
             })
             .Case([&](GatherOp g) { return Params{c.param("axis", static_cast<int64_t>(g.getAxis()))}; })
@@ -309,7 +335,8 @@ private:
             .Case<ShardSliceOp, PackShardsOp, UnpackShardsOp>([&](auto s) {
               if (isa<ShardSliceOp>(s.getOperation()))
                 name = "shard_copy";
-              return Params{c.param("dim", static_cast<int64_t>(s.getDim())), c.param("axes", s.getAxesAttr()), c.param("grain", static_cast<int64_t>(s.getGrain()))};
+              return Params{c.param("dim", static_cast<int64_t>(s.getDim())), c.param("axes", s.getAxesAttr()),
+                            c.param("grain", static_cast<int64_t>(s.getGrain()))};
             })
             .Default([](Operation *) { return std::nullopt; });
     if (!params)

@@ -1,10 +1,10 @@
 //===- DecomposeCollectives.cpp - collectives in the transport's layout ---===//
-// Matches   all_gather, reduce_scatter, all_to_all on any dimension, started or not; all_reduce_norm; any collective over one rank
-// Rewrites  pack_shards / reshape, the collective on blocks [members, ...], unpack_shards / reshape; all_reduce, adds, norm; nothing
-// Skips     collectives on an outermost dimension that divides
+// Matches   all_gather, reduce_scatter, all_to_all on any dimension, started or not; all_reduce_norm; any collective
+// over one rank Rewrites  pack_shards / reshape, the collective on blocks [members, ...], unpack_shards / reshape;
+// all_reduce, adds, norm; nothing Skips     collectives on an outermost dimension that divides
 //===----------------------------------------------------------------------===//
-#include "passes/Lower/Passes.h"
 #include "mlir/IR/Builders.h"
+#include "passes/Lower/Passes.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 namespace mlir::comm {
@@ -48,7 +48,8 @@ Value reshapeLeading(OpBuilder &b, Location loc, Value value, RankedTensorType t
     for (int64_t dim = 0; dim < from; ++dim)
       shape[0] *= source.getDimSize(dim);
     llvm::append_range(shape, source.getShape().drop_front(from));
-    value = tensor::CollapseShapeOp::create(b, loc, RankedTensorType::get(shape, source.getElementType()), value, groups(source.getRank(), from));
+    value = tensor::CollapseShapeOp::create(b, loc, RankedTensorType::get(shape, source.getElementType()), value,
+                                            groups(source.getRank(), from));
   }
   return to > 1 ? tensor::ExpandShapeOp::create(b, loc, type, value, groups(type.getRank(), to)).getResult() : value;
 }
@@ -84,7 +85,8 @@ private:
 
   Split splitOf(Operation *op, int64_t dim, int64_t grain) {
     auto collective = cast<CollectiveOpInterface>(op);
-    return {collective.getGridAttr(), collective.getAxesAttr(), grid.getNumShards(collective.getAxesAttr()), dim, grain};
+    return {collective.getGridAttr(), collective.getAxesAttr(), grid.getNumShards(collective.getAxesAttr()), dim,
+            grain};
   }
 
   /// The whole as one block per member.
@@ -105,7 +107,8 @@ private:
     if (isBlocked(whole, RankedTensorType::get(shard, whole.getElementType()), split))
       return reshapeLeading(builder, loc, blocks, whole, split.dim + 2, split.dim + 1);
     ++numRelayouts;
-    return UnpackShardsOp::create(builder, loc, whole, blocks, i64(split.dim), i64(split.grain), split.grid, split.axes);
+    return UnpackShardsOp::create(builder, loc, whole, blocks, i64(split.dim), i64(split.grain), split.grid,
+                                  split.axes);
   }
 
   /// Gives the users of the collective (or of its wait) another value, and erases it.
@@ -120,11 +123,13 @@ private:
     start.erase();
   }
 
-  /// `make` creates the new collective. Started ones are started where the old was; afterwards the builder stands where the result is there.
+  /// `make` creates the new collective. Started ones are started where the old was; afterwards the builder stands where
+  /// the result is there.
   Value issue(StartOp start, Location loc, RankedTensorType type, llvm::function_ref<Value()> make) {
     if (!start)
       return make();
-    auto fresh = StartOp::create(builder, start.getLoc(), TokenType::get(builder.getContext(), type), start.getOrderAttr());
+    auto fresh =
+        StartOp::create(builder, start.getLoc(), TokenType::get(builder.getContext(), type), start.getOrderAttr());
     fresh->setDiscardableAttrs(start->getDiscardableAttrDictionary());
     {
       OpBuilder::InsertionGuard guard(builder);
@@ -143,7 +148,9 @@ private:
     builder.setInsertionPoint(start ? start.getOperation() : op.getOperation());
     Value one = reshapeLeading(builder, op.getLoc(), op.getInput(), withLeading({1}, local), 1, 2);
     RankedTensorType blocks = withLeading({split.members}, local);
-    Value gathered = issue(start, op.getLoc(), blocks, [&] { return AllGatherOp::create(builder, op.getLoc(), blocks, one, i64(0), i64(1), split.grid, split.axes); });
+    Value gathered = issue(start, op.getLoc(), blocks, [&] {
+      return AllGatherOp::create(builder, op.getLoc(), blocks, one, i64(0), i64(1), split.grid, split.axes);
+    });
     replace(start, op, unpack(op.getLoc(), gathered, whole, split));
   }
 
@@ -155,13 +162,16 @@ private:
     builder.setInsertionPoint(start ? start.getOperation() : op.getOperation());
     Value blocks = pack(op.getLoc(), op.getInput(), split);
     RankedTensorType type = withLeading({1}, local);
-    Value reduced = issue(start, op.getLoc(), type,
-                          [&] { return ReduceScatterOp::create(builder, op.getLoc(), type, op.getKindAttr(), blocks, i64(0), i64(1), split.grid, split.axes); });
+    Value reduced = issue(start, op.getLoc(), type, [&] {
+      return ReduceScatterOp::create(builder, op.getLoc(), type, op.getKindAttr(), blocks, i64(0), i64(1), split.grid,
+                                     split.axes);
+    });
     replace(start, op, reshapeLeading(builder, op.getLoc(), reduced, local, 2, 1));
   }
 
   void expandAllToAll(AllToAllOp op, StartOp start) {
-    Split split = splitOf(op, op.getSplitDim(), op.getSplitGrain()), concat = splitOf(op, op.getConcatDim(), op.getConcatGrain());
+    Split split = splitOf(op, op.getSplitDim(), op.getSplitGrain()),
+          concat = splitOf(op, op.getConcatDim(), op.getConcatGrain());
     RankedTensorType input = typeOf(op.getInput());
     if (split.dim == 0 && concat.dim == 1 && input.getDimSize(0) == split.members && input.getDimSize(1) == 1)
       return;
@@ -171,8 +181,10 @@ private:
     auto block = RankedTensorType::get(typeOf(blocks).getShape().drop_front(), input.getElementType());
     Value out = reshapeLeading(builder, op.getLoc(), blocks, withLeading({split.members, 1}, block), 1, 2);
     RankedTensorType type = withLeading({1, split.members}, block);
-    Value in = issue(start, op.getLoc(), type,
-                     [&] { return AllToAllOp::create(builder, op.getLoc(), type, out, i64(0), i64(1), i64(1), i64(1), split.grid, split.axes); });
+    Value in = issue(start, op.getLoc(), type, [&] {
+      return AllToAllOp::create(builder, op.getLoc(), type, out, i64(0), i64(1), i64(1), i64(1), split.grid,
+                                split.axes);
+    });
     Value received = reshapeLeading(builder, op.getLoc(), in, withLeading({split.members}, block), 2, 1);
     replace(start, op, unpack(op.getLoc(), received, cast<RankedTensorType>(op.getType()), concat));
   }
@@ -192,12 +204,16 @@ private:
     RankedTensorType type = typeOf(op.getInput());
     Value sum = op.getInput();
     if (grid.getNumShards(op.getAxes()) > 1)
-      sum = AllReduceOp::create(builder, loc, type, ReduceKindAttr::get(builder.getContext(), ReduceKind::Sum), sum, op.getGridAttr(), op.getAxesAttr());
+      sum = AllReduceOp::create(builder, loc, type, ReduceKindAttr::get(builder.getContext(), ReduceKind::Sum), sum,
+                                op.getGridAttr(), op.getAxesAttr());
     if (op.getBias())
       sum = arith::AddFOp::create(builder, loc, sum, broadcast(loc, op.getBias(), type));
     sum = arith::AddFOp::create(builder, loc, sum, op.getResidual());
-    Value normed = op.getLayerNorm() ? LayerNormOp::create(builder, loc, type, sum, op.getWeight(), op.getNormBias(), op.getEpsilonAttr()).getResult()
-                                     : RMSNormOp::create(builder, loc, type, sum, op.getWeight(), op.getEpsilonAttr()).getResult();
+    Value normed =
+        op.getLayerNorm()
+            ? LayerNormOp::create(builder, loc, type, sum, op.getWeight(), op.getNormBias(), op.getEpsilonAttr())
+                  .getResult()
+            : RMSNormOp::create(builder, loc, type, sum, op.getWeight(), op.getEpsilonAttr()).getResult();
     op.getNormed().replaceAllUsesWith(normed);
     op.getSum().replaceAllUsesWith(sum);
     op.erase();
@@ -223,7 +239,8 @@ struct DecomposeCollectives : impl::DecomposeCollectivesPassBase<DecomposeCollec
     SmallVector<Operation *> ops;
     for (Operation &op : function.getBody().front())
       if (isa<StartOp, CollectiveOpInterface>(op)) {
-        if (auto start = dyn_cast<StartOp>(op); start && (!start.getToken().hasOneUse() || !isa<WaitOp>(*start.getToken().getUsers().begin()))) {
+        if (auto start = dyn_cast<StartOp>(op);
+            start && (!start.getToken().hasOneUse() || !isa<WaitOp>(*start.getToken().getUsers().begin()))) {
           start.emitError("expected exactly one comm.wait of this token");
           return signalPassFailure();
         }

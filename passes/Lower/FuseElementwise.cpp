@@ -1,13 +1,14 @@
 //===- FuseElementwise.cpp - group ops that one loop nest computes --------===//
-// Matches   elementwise arith and math ops, gelu, silu, norms, softmax, reductions from a splat, rotary, on static tensors of one block
-// Rewrites  ops on one iteration space -> comm.fused; broadcasts and splat constants are copied into each group that reads them
-// Skips     values that an op outside needs before the group ends; groups across a comm.wait; rotary with others
+// Matches   elementwise arith and math ops, gelu, silu, norms, softmax, reductions from a splat, rotary, on static
+// tensors of one block Rewrites  ops on one iteration space -> comm.fused; broadcasts and splat constants are copied
+// into each group that reads them Skips     values that an op outside needs before the group ends; groups across a
+// comm.wait; rotary with others
 //===----------------------------------------------------------------------===//
-#include "passes/Lower/Passes.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/Matchers.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "passes/Lower/Passes.h"
 #include "llvm/ADT/SetVector.h"
 
 namespace mlir::comm {
@@ -26,7 +27,8 @@ bool isSplat(Operation *op) {
 bool isCopiedIn(Operation *op) { return op && (isSplat(op) || isa<linalg::BroadcastOp, tensor::EmptyOp>(op)); }
 /// Costs nothing or little and stands best in front of its first user.
 bool isMovable(Operation *op) {
-  return isa<arith::ConstantOp, WeightOp, tensor::EmptyOp, tensor::ExpandShapeOp, tensor::CollapseShapeOp, linalg::BroadcastOp>(op);
+  return isa<arith::ConstantOp, WeightOp, tensor::EmptyOp, tensor::ExpandShapeOp, tensor::CollapseShapeOp,
+             linalg::BroadcastOp>(op);
 }
 
 /// How an op walks its space.
@@ -43,14 +45,16 @@ Walk walkOf(Operation *op) {
   if (llvm::is_contained(shape, 0))
     return {}; // nothing to compute
   bool tensors = llvm::all_of(op->getOperandTypes(), llvm::IsaPred<RankedTensorType>);
-  if (isa<GeluOp, SiluOp>(op) || (op->hasTrait<OpTrait::Elementwise>() && op->getNumRegions() == 0 && op->getNumOperands() > 0 && tensors))
+  if (isa<GeluOp, SiluOp>(op) ||
+      (op->hasTrait<OpTrait::Elementwise>() && op->getNumRegions() == 0 && op->getNumOperands() > 0 && tensors))
     return {Walk::Elementwise, shape, {}};
   if (isa<RMSNormOp, LayerNormOp, SoftmaxOp>(op) && !shape.empty())
     return {Walk::Rows, shape, {static_cast<int64_t>(shape.size()) - 1}};
   if (isa<RotaryOp>(op))
     return {Walk::Alone, shape, {}};
   if (auto reduce = dyn_cast<linalg::ReduceOp>(op)) {
-    if (reduce.getInputs().size() != 1 || !isSplat(reduce.getInits()[0].getDefiningOp()) || !llvm::hasNItems(reduce.getCombiner().front(), 2))
+    if (reduce.getInputs().size() != 1 || !isSplat(reduce.getInits()[0].getDefiningOp()) ||
+        !llvm::hasNItems(reduce.getCombiner().front(), 2))
       return {};
     Dims dims(reduce.getDimensions());
     llvm::sort(dims);
@@ -158,16 +162,19 @@ private:
 
   bool canJoin(int64_t id, Operation *op, const Walk &walk) {
     const Group &group = groups[id];
-    if (!group.open || group.alone || walk.kind == Walk::Alone || group.segment != segment || static_cast<int64_t>(group.members.size()) >= maxOps)
+    if (!group.open || group.alone || walk.kind == Walk::Alone || group.segment != segment ||
+        static_cast<int64_t>(group.members.size()) >= maxOps)
       return false;
-    bool fits = walk.kind == Walk::Elementwise ? walk.space == group.space || group.isRowShape(walk.space)
-                                               : walk.space == group.space && (group.reduced.empty() || group.reduced == walk.reduced);
+    bool fits = walk.kind == Walk::Elementwise
+                    ? walk.space == group.space || group.isRowShape(walk.space)
+                    : walk.space == group.space && (group.reduced.empty() || group.reduced == walk.reduced);
     return fits && operandsFit(op, walk, id);
   }
 
   bool canMerge(int64_t into, int64_t from) {
     const Group &a = groups[into], &b = groups[from];
-    return b.open && !b.alone && b.segment == a.segment && a.space == b.space && (a.reduced.empty() || b.reduced.empty() || a.reduced == b.reduced) &&
+    return b.open && !b.alone && b.segment == a.segment && a.space == b.space &&
+           (a.reduced.empty() || b.reduced.empty() || a.reduced == b.reduced) &&
            static_cast<int64_t>(a.members.size() + b.members.size()) < maxOps;
   }
 
@@ -324,7 +331,9 @@ void sinkMovable(Block &block) {
   }
   SmallVector<int64_t> order = llvm::to_vector(llvm::seq<int64_t>(0, ops.size()));
   // Chains of movable ops keep their order; all of them go in front of the user with the same key.
-  llvm::sort(order, [&](int64_t a, int64_t b) { return std::make_tuple(key[a], key[a] == a, a) < std::make_tuple(key[b], key[b] == b, b); });
+  llvm::sort(order, [&](int64_t a, int64_t b) {
+    return std::make_tuple(key[a], key[a] == a, a) < std::make_tuple(key[b], key[b] == b, b);
+  });
   for (int64_t i : order)
     ops[i]->moveBefore(&block, block.end());
 }
@@ -359,7 +368,8 @@ struct SinkReshape : RewritePattern {
         continue;
       if (!isa_and_nonnull<tensor::ExpandShapeOp, tensor::CollapseShapeOp>(def) || !operand.hasOneUse())
         return failure();
-      if (reshape && (def->getName() != reshape->getName() || typeOf(def->getOperand(0)).getShape() != typeOf(reshape->getOperand(0)).getShape()))
+      if (reshape && (def->getName() != reshape->getName() ||
+                      typeOf(def->getOperand(0)).getShape() != typeOf(reshape->getOperand(0)).getShape()))
         return failure();
       reshape = reshape ? reshape : def;
     }
@@ -372,15 +382,18 @@ struct SinkReshape : RewritePattern {
       Operation *def = operand.getDefiningOp();
       if (isSplat(def)) {
         auto splat = cast<SplatElementsAttr>(cast<arith::ConstantOp>(def).getValue());
-        operands.push_back(arith::ConstantOp::create(rewriter, def->getLoc(), splat.resizeSplat(retype(splat.getElementType()))));
+        operands.push_back(
+            arith::ConstantOp::create(rewriter, def->getLoc(), splat.resizeSplat(retype(splat.getElementType()))));
       } else {
         operands.push_back(def->getOperand(0));
       }
     }
     Type type = op->getResult(0).getType();
     SmallVector<NamedAttribute> attrs; // a comm.layout of the old shape would not fit
-    llvm::copy_if(op->getAttrs(), std::back_inserter(attrs), [](NamedAttribute attr) { return !attr.getName().getValue().starts_with("comm."); });
-    Operation *inner = rewriter.create(op->getLoc(), op->getName().getIdentifier(), operands, {retype(getElementTypeOrSelf(type))}, attrs);
+    llvm::copy_if(op->getAttrs(), std::back_inserter(attrs),
+                  [](NamedAttribute attr) { return !attr.getName().getValue().starts_with("comm."); });
+    Operation *inner = rewriter.create(op->getLoc(), op->getName().getIdentifier(), operands,
+                                       {retype(getElementTypeOrSelf(type))}, attrs);
     IRMapping mapping;
     mapping.map(reshape->getOperand(0), inner->getResult(0));
     Operation *outer = rewriter.clone(*reshape, mapping);
@@ -409,7 +422,8 @@ struct FuseElementwise : impl::FuseElementwisePassBase<FuseElementwise> {
     tensor::CollapseShapeOp::getCanonicalizationPatterns(patterns, context);
     tensor::ExpandShapeOp::getCanonicalizationPatterns(patterns, context);
     GreedyRewriteConfig config;
-    config.enableFolding(false).enableConstantCSE(false).setRegionSimplificationLevel(GreedySimplifyRegionLevel::Disabled);
+    config.enableFolding(false).enableConstantCSE(false).setRegionSimplificationLevel(
+        GreedySimplifyRegionLevel::Disabled);
     if (failed(applyPatternsGreedily(function, std::move(patterns), config)))
       return signalPassFailure();
     Block &block = function.getBody().front();

@@ -1,7 +1,7 @@
 //===- LowerPhase.cpp - the passes of the phase in order ------------------===//
-#include "passes/Lower/Passes.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
+#include "passes/Lower/Passes.h"
 
 using namespace mlir;
 

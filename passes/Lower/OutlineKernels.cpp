@@ -1,12 +1,12 @@
 //===- OutlineKernels.cpp - each group becomes a named kernel -------------===//
 // Matches   comm.fused
-// Rewrites  comm.kernel @k_<hash of its text> at the end of the module, comm.call_kernel in its place; equal bodies share a kernel
-// Skips     nothing; a body that cannot be compiled is an error
+// Rewrites  comm.kernel @k_<hash of its text> at the end of the module, comm.call_kernel in its place; equal bodies
+// share a kernel Skips     nothing; a body that cannot be compiled is an error
 //===----------------------------------------------------------------------===//
-#include "passes/Lower/Codegen/Codegen.h"
-#include "passes/Lower/Passes.h"
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/IRMapping.h"
+#include "passes/Lower/Codegen/Codegen.h"
+#include "passes/Lower/Passes.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Support/xxhash.h"
 
@@ -47,7 +47,8 @@ struct OutlineKernels : impl::OutlineKernelsPassBase<OutlineKernels> {
         continue;
       }
       OpBuilder builder(fused);
-      auto call = CallKernelOp::create(builder, fused.getLoc(), fused.getResultTypes(), FlatSymbolRefAttr::get(kernel.getSymNameAttr()), fused.getInputs());
+      auto call = CallKernelOp::create(builder, fused.getLoc(), fused.getResultTypes(),
+                                       FlatSymbolRefAttr::get(kernel.getSymNameAttr()), fused.getInputs());
       fused.replaceAllUsesWith(call);
       fused.erase();
       ++numCalls;
@@ -67,7 +68,8 @@ private:
     }
     OpBuilder builder = OpBuilder::atBlockEnd(getOperation().getBody());
     std::string name = "k_" + llvm::utohexstr(llvm::xxh3_64bits(text), /*LowerCase=*/true, 16);
-    auto kernel = KernelOp::create(builder, fused.getLoc(), builder.getStringAttr(name), builder.getI64IntegerAttr(getKernelIterations(body)));
+    auto kernel = KernelOp::create(builder, fused.getLoc(), builder.getStringAttr(name),
+                                   builder.getI64IntegerAttr(getKernelIterations(body)));
     IRMapping mapping;
     fused.getBody().cloneInto(&kernel.getBody(), mapping);
     symbols.insert(kernel); // renames when a user's symbol has the name

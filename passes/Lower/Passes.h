@@ -21,7 +21,8 @@ struct LowerOptions {
   int64_t memoryLimit = 0; ///< bytes per rank; 0: none
 };
 
-/// From form `async` to form `command`. Native code is made afterwards, by compileKernels (passes/Lower/Codegen/Codegen.h) on the comm.kernel ops.
+/// From form `async` to form `command`. Native code is made afterwards, by compileKernels
+/// (passes/Lower/Codegen/Codegen.h) on the comm.kernel ops.
 void buildLowerPhase(OpPassManager &manager, const LowerOptions &options);
 } // namespace mlir::comm
 #endif

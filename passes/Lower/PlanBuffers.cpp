@@ -55,8 +55,8 @@ public:
       Value in = command.getInputs()[0], out = command.getOutputs()[0];
       Value inRoot = rootOf(in), outRoot = rootOf(out);
       auto a = requests.find(leader(inRoot)), b = requests.find(leader(outRoot));
-      if (a == requests.end() || b == requests.end() || a == b || !isWhole(in) || !isWhole(out) || a->second.bytes != b->second.bytes ||
-          lastUse.lookup(inRoot) != time || b->second.first < time)
+      if (a == requests.end() || b == requests.end() || a == b || !isWhole(in) || !isWhole(out) ||
+          a->second.bytes != b->second.bytes || lastUse.lookup(inRoot) != time || b->second.first < time)
         continue;
       a->second.last = std::max(a->second.last, b->second.last);
       leaders[outRoot] = leader(inRoot);
@@ -100,7 +100,8 @@ private:
     if (command.isWait()) {
       auto it = started.find(command.getInt("token"));
       if (it == started.end())
-        return command.emitError("form command: token ") << command.getInt("token") << " was not started, or was waited for before";
+        return command.emitError("form command: token ")
+               << command.getInt("token") << " was not started, or was waited for before";
       for (Value operand : it->second->getOperands())
         hold(rootOf(operand), time);
       started.erase(it);
@@ -109,7 +110,8 @@ private:
     if (!command.isCollective())
       return success();
     if (command.getInt("plan_id") <= lastPlanId)
-      return command.emitError("form command: plan_id must rise, got ") << command.getInt("plan_id") << " after " << lastPlanId;
+      return command.emitError("form command: plan_id must rise, got ")
+             << command.getInt("plan_id") << " after " << lastPlanId;
     lastPlanId = command.getInt("plan_id");
     Value operand = rootOf(command.getInputs()[0]);
     bool busy = llvm::any_of(started, [&](auto &other) { return rootOf(other.second.getInputs()[0]) == operand; });
@@ -174,7 +176,8 @@ private:
       problem = ::comm::plan::verify(requests, plan);
     }
     if (!problem.empty())
-      return function.emitError("error[E500]: the buffers of '") << function.getName() << "' could not be placed: " << problem;
+      return function.emitError("error[E500]: the buffers of '")
+             << function.getName() << "' could not be placed: " << problem;
     OpBuilder builder(function);
     for (BufferOp buffer : llvm::make_early_inc_range(function.getBody().front().getOps<BufferOp>())) {
       if (!lifetimes.requests.count(buffer)) {
@@ -215,20 +218,26 @@ private:
   LogicalResult report(func::FuncOp function, const ::comm::plan::BufferPlan &plan) {
     Footprint sizes = footprint(function, plan);
     explain(getOperation(), "memory",
-            "'" + function.getName() + "' needs " + megabytes(sizes.total()) + " per rank: weights and constants " + megabytes(sizes.weights) + ", activations " +
-                megabytes(sizes.activations) + ", communication " + megabytes(sizes.communication) + ", inputs and outputs " + megabytes(sizes.ports) +
-                "; no plan of the arena is below " + megabytes(plan.lowerBound) + ", this one has " + megabytes(plan.arenaBytes));
+            "'" + function.getName() + "' needs " + megabytes(sizes.total()) + " per rank: weights and constants " +
+                megabytes(sizes.weights) + ", activations " + megabytes(sizes.activations) + ", communication " +
+                megabytes(sizes.communication) + ", inputs and outputs " + megabytes(sizes.ports) +
+                "; no plan of the arena is below " + megabytes(plan.lowerBound) + ", this one has " +
+                megabytes(plan.arenaBytes));
     if (memoryLimit <= 0 || sizes.total() <= memoryLimit)
       return success();
-    InFlightDiagnostic error = function.emitError("error[E501]: '") << function.getName() << "' needs " << megabytes(sizes.total()) << " per rank, the limit is "
-                                                                     << megabytes(memoryLimit) << ": weights and constants " << megabytes(sizes.weights)
-                                                                     << ", activations " << megabytes(sizes.activations) << ", communication "
-                                                                     << megabytes(sizes.communication) << ", inputs and outputs " << megabytes(sizes.ports);
+    InFlightDiagnostic error = function.emitError("error[E501]: '")
+                               << function.getName() << "' needs " << megabytes(sizes.total())
+                               << " per rank, the limit is " << megabytes(memoryLimit) << ": weights and constants "
+                               << megabytes(sizes.weights) << ", activations " << megabytes(sizes.activations)
+                               << ", communication " << megabytes(sizes.communication) << ", inputs and outputs "
+                               << megabytes(sizes.ports);
     int64_t rest = memoryLimit - (sizes.total() - sizes.weights);
     if (rest > 0 && sizes.weights > sizes.total() / 2)
-      error << "; split the weights over " << llvm::divideCeil(sizes.weights, rest) << " times as many ranks, or raise the limit to " << sizes.total() << " bytes";
+      error << "; split the weights over " << llvm::divideCeil(sizes.weights, rest)
+            << " times as many ranks, or raise the limit to " << sizes.total() << " bytes";
     else
-      error << "; smaller input shapes reduce activations and communication, or raise the limit to " << sizes.total() << " bytes";
+      error << "; smaller input shapes reduce activations and communication, or raise the limit to " << sizes.total()
+            << " bytes";
     return error;
   }
 };

@@ -19,10 +19,12 @@ struct ExportOptions {
   std::string modelName, modelSha256, compilerVersion, options;
 };
 
-/// Reads a module of form `command`, planned, with the native code of its kernels. Every function with `comm.entry` becomes an entry, the function whose
-/// `comm.reference` names it its unsplit model (needed on more than one rank; else the entry itself). The same module and options give
-/// the same executable. Emits errors and fails when something has no place in an executable or a weight's file is missing or too short.
-FailureOr<::comm::exe::Executable> exportExecutable(ModuleOp module, std::vector<::comm::exe::NativeObject> objects, const ExportOptions &options);
+/// Reads a module of form `command`, planned, with the native code of its kernels. Every function with `comm.entry`
+/// becomes an entry, the function whose `comm.reference` names it its unsplit model (needed on more than one rank; else
+/// the entry itself). The same module and options give the same executable. Emits errors and fails when something has
+/// no place in an executable or a weight's file is missing or too short.
+FailureOr<::comm::exe::Executable> exportExecutable(ModuleOp module, std::vector<::comm::exe::NativeObject> objects,
+                                                    const ExportOptions &options);
 
 } // namespace mlir::comm
 #endif

@@ -34,7 +34,8 @@ int64_t bruteForce(const std::vector<BufferRequest> &requests) {
         moved = false;
         for (size_t other = 0; other < requests.size(); ++other) {
           const BufferRequest &a = requests[id], &b = requests[other];
-          if (offset[other] < 0 || a.last < b.first || b.last < a.first || at + up(a.bytes) <= offset[other] || offset[other] + up(b.bytes) <= at)
+          if (offset[other] < 0 || a.last < b.first || b.last < a.first || at + up(a.bytes) <= offset[other] ||
+              offset[other] + up(b.bytes) <= at)
             continue;
           at = offset[other] + up(b.bytes);
           moved = true;
@@ -132,7 +133,8 @@ TEST(BufferPlan, LargeProgramsAreQuick) {
   std::mt19937 random(3);
   std::vector<BufferRequest> requests;
   for (int i = 0; i < 20000; ++i)
-    requests.push_back({static_cast<int64_t>(1 + random() % 100000), i, i + static_cast<int64_t>(1 + random() % 6), i % 9 == 0});
+    requests.push_back(
+        {static_cast<int64_t>(1 + random() % 100000), i, i + static_cast<int64_t>(1 + random() % 6), i % 9 == 0});
   for (int i = 0; i < 20; ++i)
     requests.push_back({4096, 0, 20000, false}); // alive throughout
   auto begin = std::chrono::steady_clock::now();

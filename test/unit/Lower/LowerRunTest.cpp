@@ -1,6 +1,6 @@
 //===- LowerRunTest.cpp - lowered programs against the interpreter --------===//
-// Each case is a module of form `async`. It is interpreted, then lowered, compiled, exported, read back and run on all ranks; results must agree, with
-// every option of the phase on and off.
+// Each case is a module of form `async`. It is interpreted, then lowered, compiled, exported, read back and run on all
+// ranks; results must agree, with every option of the phase on and off.
 //===----------------------------------------------------------------------===//
 #include "ProgramRunner.h"
 #include "comm/Export/Export.h"
@@ -27,7 +27,8 @@ namespace {
 MLIRContext &context() {
   static MLIRContext *instance = [] {
     auto *created = new MLIRContext(MLIRContext::Threading::DISABLED);
-    created->loadDialect<CommDialect, func::FuncDialect, arith::ArithDialect, math::MathDialect, linalg::LinalgDialect, tensor::TensorDialect>();
+    created->loadDialect<CommDialect, func::FuncDialect, arith::ArithDialect, math::MathDialect, linalg::LinalgDialect,
+                         tensor::TensorDialect>();
     return created;
   }();
   return *instance;
@@ -72,7 +73,8 @@ HostTensor randomTensor(RankedTensorType type, std::mt19937 &random) {
     if (out.isFloat())
       out.floats[i] = static_cast<float>(static_cast<int>(random() % 2001) - 1000) / 500;
     else
-      out.ints[i] = type.getElementType().isInteger(1) ? random() % 2 : static_cast<int64_t>(random() % 6); // small enough to index
+      out.ints[i] = type.getElementType().isInteger(1) ? random() % 2
+                                                       : static_cast<int64_t>(random() % 6); // small enough to index
   return out;
 }
 
@@ -99,14 +101,17 @@ protected:
   void SetUp() override {
     directory = std::filesystem::temp_directory_path() / ("comm-lower-" + std::to_string(::getpid()));
     std::filesystem::create_directories(directory);
-    std::ofstream(directory / "m.data", std::ios::binary).write(reinterpret_cast<const char *>(weightFile().data()), weightFile().size());
+    std::ofstream(directory / "m.data", std::ios::binary)
+        .write(reinterpret_cast<const char *>(weightFile().data()), weightFile().size());
   }
   void TearDown() override { std::filesystem::remove_all(directory); }
 
-  /// The functions of a case: `@main`, and its unsplit twin `@reference`, for which a copy of a program without collectives will do.
+  /// The functions of a case: `@main`, and its unsplit twin `@reference`, for which a copy of a program without
+  /// collectives will do.
   void expectEqual(const std::string &text, int64_t ranks, double tolerance = 2e-5) {
     std::string grid = "comm.grid @grid [\"tp\"] = [" + std::to_string(ranks) + "]\n";
-    for (Variant variant : {Variant{}, Variant{false}, Variant{true, false}, Variant{true, true, true}, Variant{true, true, false, false}})
+    for (Variant variant : {Variant{}, Variant{false}, Variant{true, false}, Variant{true, true, true},
+                            Variant{true, true, false, false}})
       runOne(grid + text, ranks, variant, tolerance);
   }
 
@@ -152,7 +157,9 @@ protected:
         inputs[rank].push_back(layout ? takeShard(whole, layout, getGrid(*module), rank) : whole);
     }
     InterpreterOptions interpreter;
-    interpreter.weight = [](WeightOp op) -> FailureOr<HostTensor> { return fromBytes(weightFile(), cast<RankedTensorType>(op.getStored()), op.getOffset()); };
+    interpreter.weight = [](WeightOp op) -> FailureOr<HostTensor> {
+      return fromBytes(weightFile(), cast<RankedTensorType>(op.getStored()), op.getOffset());
+    };
     auto expected = interpret(function, inputs, interpreter);
     ASSERT_TRUE(succeeded(expected));
     SmallVector<RankedTensorType> types;
@@ -181,8 +188,9 @@ protected:
     for (int64_t rank = 0; rank < ranks; ++rank)
       for (size_t i = 0; i < types.size(); ++i)
         compare((*expected)[rank][i], fromBytes(got[rank][i], types[i]), tolerance,
-                "rank " + std::to_string(rank) + " result " + std::to_string(i) + (variant.fuse ? "" : " unfused") + (variant.inPlace ? "" : " not in place") +
-                    (variant.embed ? " embedded" : "") + (variant.atWait ? "" : " early"));
+                "rank " + std::to_string(rank) + " result " + std::to_string(i) + (variant.fuse ? "" : " unfused") +
+                    (variant.inPlace ? "" : " not in place") + (variant.embed ? " embedded" : "") +
+                    (variant.atWait ? "" : " early"));
   }
 
   static void compare(const HostTensor &expected, const HostTensor &got, double tolerance, const std::string &where) {
@@ -191,8 +199,10 @@ protected:
     for (double x : expected.floats)
       scale = std::max(scale, std::isfinite(x) ? std::abs(x) : 0.0);
     for (size_t i = 0; i < expected.floats.size(); ++i) {
-      bool equal = std::abs(expected.floats[i] - got.floats[i]) <= tolerance * scale || (std::isnan(expected.floats[i]) && std::isnan(got.floats[i]));
-      ASSERT_TRUE(equal) << where << " element " << i << ": expected " << expected.floats[i] << ", got " << got.floats[i];
+      bool equal = std::abs(expected.floats[i] - got.floats[i]) <= tolerance * scale ||
+                   (std::isnan(expected.floats[i]) && std::isnan(got.floats[i]));
+      ASSERT_TRUE(equal) << where << " element " << i << ": expected " << expected.floats[i] << ", got "
+                         << got.floats[i];
     }
   }
 
@@ -201,7 +211,8 @@ protected:
 
 /// A reference function of the same interface that copies nothing useful: the split program is what these tests run.
 std::string reference(const std::string &arguments, const std::string &results, const std::string &body) {
-  return "func.func @reference(" + arguments + ") -> (" + results + ") attributes {comm.reference = @main} {\n" + body + "}\n";
+  return "func.func @reference(" + arguments + ") -> (" + results + ") attributes {comm.reference = @main} {\n" + body +
+         "}\n";
 }
 
 TEST_F(LowerRun, ColumnAndRowPair) {
@@ -230,7 +241,8 @@ func.func @main(%x: tensor<5x8xf32> {comm.name = "x"}) -> (tensor<5x8xf32> {comm
   return %n, %sum : tensor<5x8xf32>, tensor<5x8xf32>
 }
 )";
-  expectEqual(model + reference("%x: tensor<5x8xf32> {comm.name = \"x\"}", "tensor<5x8xf32> {comm.name = \"y\"}, tensor<5x8xf32> {comm.name = \"sum\"}",
+  expectEqual(model + reference("%x: tensor<5x8xf32> {comm.name = \"x\"}",
+                                "tensor<5x8xf32> {comm.name = \"y\"}, tensor<5x8xf32> {comm.name = \"sum\"}",
                                 "return %x, %x : tensor<5x8xf32>, tensor<5x8xf32>\n"),
               2);
 }
@@ -256,7 +268,8 @@ func.func @main(%x: tensor<2xLxf32> {comm.name = "x", comm.layout = #comm.layout
   return %a, %b, %c : tensor<2x5xf32>, tensor<4xLxf32>, tensor<4xLxf32>
 }
 )" + reference("%x: tensor<2x5xf32> {comm.name = \"x\"}, %p: tensor<4x5xf32> {comm.name = \"p\"}",
-               "tensor<2x5xf32> {comm.name = \"a\"}, tensor<4x5xf32> {comm.name = \"b\"}, tensor<4x5xf32> {comm.name = \"c\"}",
+               "tensor<2x5xf32> {comm.name = \"a\"}, tensor<4x5xf32> {comm.name = \"b\"}, tensor<4x5xf32> {comm.name = "
+               "\"c\"}",
                "return %x, %p, %p : tensor<2x5xf32>, tensor<4x5xf32>, tensor<4x5xf32>\n");
   for (int ranks : {1, 2, 3, 4}) {
     std::string text = model;
@@ -331,7 +344,8 @@ func.func @main(%x: tensor<3x7xf32> {comm.name = "x"}, %i: tensor<3x7xi64> {comm
 }
 
 TEST_F(LowerRun, AttentionBlockWithVocabularyParallelEmbedding) {
-  expectEqual(R"(
+  expectEqual(
+      R"(
 func.func @main(%ids: tensor<1x3xi64> {comm.name = "ids"}, %past: tensor<1x1x2x4xf32> {comm.name = "past", comm.state = "k", comm.layout = #comm.layout<[[], ["tp"], [], []]>, comm.whole = tensor<1x2x2x4xf32>})
     -> (tensor<1x3x8xf32> {comm.name = "y"}, tensor<1x1x5x4xf32> {comm.name = "present", comm.state = "k", comm.layout = #comm.layout<[[], ["tp"], [], []]>, comm.whole = tensor<1x2x5x4xf32>}) attributes {comm.entry} {
   %table = comm.weight "table" in "m.data" at 0 layout <[["tp"], []]> : tensor<10x8xf32> -> tensor<5x8xf32>
@@ -359,11 +373,12 @@ func.func @main(%ids: tensor<1x3xi64> {comm.name = "ids"}, %past: tensor<1x1x2x4
   %y = arith.addf %n, %once : tensor<1x3x8xf32>
   return %y, %k : tensor<1x3x8xf32>, tensor<1x1x5x4xf32>
 }
-)" + reference("%ids: tensor<1x3xi64> {comm.name = \"ids\"}, %past: tensor<1x2x2x4xf32> {comm.name = \"past\"}",
-               "tensor<1x3x8xf32> {comm.name = \"y\"}, tensor<1x2x5x4xf32> {comm.name = \"present\"}",
-               "%y = arith.constant dense<0.0> : tensor<1x3x8xf32>\n%k = arith.constant dense<0.0> : tensor<1x2x5x4xf32>\n"
-               "return %y, %k : tensor<1x3x8xf32>, tensor<1x2x5x4xf32>\n"),
-              2);
+)" + reference(
+          "%ids: tensor<1x3xi64> {comm.name = \"ids\"}, %past: tensor<1x2x2x4xf32> {comm.name = \"past\"}",
+          "tensor<1x3x8xf32> {comm.name = \"y\"}, tensor<1x2x5x4xf32> {comm.name = \"present\"}",
+          "%y = arith.constant dense<0.0> : tensor<1x3x8xf32>\n%k = arith.constant dense<0.0> : tensor<1x2x5x4xf32>\n"
+          "return %y, %k : tensor<1x3x8xf32>, tensor<1x2x5x4xf32>\n"),
+      2);
 }
 
 // Many collectives under way at once on operands that others read: nothing may be overwritten early, in place or not.
@@ -390,7 +405,8 @@ func.func @main(%x: tensor<4x4xf32> {comm.name = "x"}) -> (tensor<4x4xf32> {comm
   %y = arith.subf %twice, %again : tensor<4x4xf32>
   return %y : tensor<4x4xf32>
 }
-)" + reference("%x: tensor<4x4xf32> {comm.name = \"x\"}", "tensor<4x4xf32> {comm.name = \"y\"}", "return %x : tensor<4x4xf32>\n");
+)" + reference("%x: tensor<4x4xf32> {comm.name = \"x\"}", "tensor<4x4xf32> {comm.name = \"y\"}",
+               "return %x : tensor<4x4xf32>\n");
   expectEqual(body, 2);
   expectEqual(body, 3);
 }

@@ -20,13 +20,17 @@ template <class T> void accumulate(std::vector<uint8_t> &into, const uint8_t *fr
   int64_t count = into.size() / sizeof(T);
   std::vector<T> a = load<T>(into.data(), count), b = load<T>(from, count);
   for (int64_t i = 0; i < count; ++i)
-    a[i] = kind == "sum" ? a[i] + b[i] : kind == "prod" ? a[i] * b[i] : kind == "max" ? std::max(a[i], b[i]) : std::min(a[i], b[i]);
+    a[i] = kind == "sum"    ? a[i] + b[i]
+           : kind == "prod" ? a[i] * b[i]
+           : kind == "max"  ? std::max(a[i], b[i])
+                            : std::min(a[i], b[i]);
   std::memcpy(into.data(), a.data(), into.size());
 }
 
 class Runner {
 public:
-  Runner(const exe::Executable &exe, const exe::Program &program, const testing_run::RunOptions &options, std::string &error)
+  Runner(const exe::Executable &exe, const exe::Program &program, const testing_run::RunOptions &options,
+         std::string &error)
       : exe(exe), program(program), options(options), error(error), ranks(program.grid.ranks()) {}
 
   std::vector<std::vector<Bytes>> run(const std::vector<std::vector<Bytes>> &given) {
@@ -124,8 +128,12 @@ private:
     }
   }
 
-  static int64_t integer(const exe::Command &command, const char *name) { return std::get<int64_t>(command.attrs.at(name)); }
-  static std::string text(const exe::Command &command, const char *name) { return std::get<std::string>(command.attrs.at(name)); }
+  static int64_t integer(const exe::Command &command, const char *name) {
+    return std::get<int64_t>(command.attrs.at(name));
+  }
+  static std::string text(const exe::Command &command, const char *name) {
+    return std::get<std::string>(command.attrs.at(name));
+  }
 
   bool step(const exe::Command &command) {
     if (command.op == "start") {
@@ -216,7 +224,8 @@ private:
 
   bool sameGroup(int64_t a, int64_t b, const std::vector<std::string> &axes) {
     for (const exe::Axis &axis : program.grid.axes)
-      if (std::find(axes.begin(), axes.end(), axis.name) == axes.end() && program.grid.coordinate(a, {axis.name}) != program.grid.coordinate(b, {axis.name}))
+      if (std::find(axes.begin(), axes.end(), axis.name) == axes.end() &&
+          program.grid.coordinate(a, {axis.name}) != program.grid.coordinate(b, {axis.name}))
         return false;
     return true;
   }
@@ -233,7 +242,8 @@ private:
 };
 } // namespace
 
-std::vector<std::vector<Bytes>> testing_run::run(const exe::Executable &exe, const exe::Program &program, const std::vector<std::vector<Bytes>> &inputs,
+std::vector<std::vector<Bytes>> testing_run::run(const exe::Executable &exe, const exe::Program &program,
+                                                 const std::vector<std::vector<Bytes>> &inputs,
                                                  const RunOptions &options, std::string &error) {
   return Runner(exe, program, options, error).run(inputs);
 }

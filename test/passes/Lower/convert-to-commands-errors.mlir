@@ -1,0 +1,10 @@
+// RUN: comm-opt %s --comm-convert-to-commands -verify-diagnostics
+
+// Every op without a command is listed.
+func.func @main(%x: tensor<4x4xf32>) -> tensor<4x4xf32> {
+  // expected-error @below {{error[E511]: op 'math.exp' has no command and belongs to no kernel}}
+  %a = math.exp %x : tensor<4x4xf32>
+  // expected-error @below {{error[E511]: op 'arith.addf' has no command and belongs to no kernel}}
+  %b = arith.addf %x, %x : tensor<4x4xf32>
+  return %b : tensor<4x4xf32>
+}
