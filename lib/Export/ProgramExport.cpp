@@ -59,6 +59,8 @@ private:
     exe::Port port;
     auto name = function.getArgAttrOfType<StringAttr>(number, kNameAttr);
     port.name = name ? name.str() : (isOutput ? "result" : "argument") + std::to_string(ports.size());
+    extents[argument] = {isOutput ? exe::Storage::Output : exe::Storage::Input, static_cast<int64_t>(ports.size()), 0,
+                         port.name};
     auto type = cast<ShapedType>(argument.getType());
     if (auto whole = function.getArgAttrOfType<TypeAttr>(number, kWholeAttr))
       type = cast<ShapedType>(whole.getValue());
@@ -73,8 +75,6 @@ private:
       return function.emitError("error[E524]: '")
              << port.name << "' is a partial sum; an input or output of a program cannot be one";
     port.layout = toLayout(layout);
-    extents[argument] = {isOutput ? exe::Storage::Output : exe::Storage::Input, static_cast<int64_t>(ports.size()), 0,
-                         port.name};
     FailureOr<int32_t> value = valueOf(argument);
     if (failed(value))
       return failure();
@@ -101,18 +101,16 @@ private:
   }
 
   LogicalResult addWeight(Value result, FailureOr<int64_t> index, StringRef name) {
-    if (failed(index))
-      return failure();
-    extents[result] = {exe::Storage::Weight, *index, 0, name.str()};
-    return success();
+    // Without an index too: what reads it is checked all the same, so that every problem is listed at once.
+    extents[result] = {exe::Storage::Weight, failed(index) ? 0 : *index, 0, name.str()};
+    return success(succeeded(index));
   }
 
   LogicalResult addOp(Operation *op) {
     if (auto buffer = dyn_cast<BufferOp>(op)) {
-      if (!buffer.getOffset())
-        return buffer.emitError("error[E523]: this buffer is not placed");
-      extents[buffer] = {exe::Storage::Arena, 0, buffer.getOffsetAttr().getInt(), labelOf(buffer.getLoc())};
-      return success();
+      IntegerAttr offset = buffer.getOffsetAttr();
+      extents[buffer] = {exe::Storage::Arena, 0, offset ? offset.getInt() : 0, labelOf(buffer.getLoc())};
+      return offset ? success() : LogicalResult(buffer.emitError("error[E523]: this buffer is not placed"));
     }
     if (auto view = dyn_cast<ViewOp>(op)) {
       Extent extent = extents.find(view.getSource())->second;
