@@ -23,32 +23,15 @@ ArrayRef<PhaseInfo> mlir::comm::getPhases() {
 const PhaseInfo &mlir::comm::getPhaseInfo(Phase phase) { return getPhases()[static_cast<size_t>(phase)]; }
 
 ArrayRef<StringRef> mlir::comm::getOptionalPasses() {
-  static const StringRef passes[] = {"unpack-qkv",   "raise-norms",      "raise-activations",
-                                     "raise-rotary", "raise-attention",  "fuse-all-reduce-norm",
-                                     "sink-waits",   "fuse-elementwise", "in-place"};
+  static const StringRef passes[] = {"fold-shapes",      "unpack-qkv",      "raise-norms",          "raise-activations",
+                                     "raise-rotary",     "raise-attention", "fuse-all-reduce-norm", "sink-waits",
+                                     "fuse-elementwise", "in-place"};
   return passes;
 }
 
 // --stop-after=import
 static void buildImport(OpPassManager &pm, const PipelineOptions &options) {
-  OpPassManager &function = pm.nest<func::FuncOp>();
-  // Constants were folded while importing; what is dead or equal goes before patterns count users.
-  function.addPass(createCanonicalizerPass());
-  function.addPass(createCSEPass());
-  // Packed projections first: attention is then found on three plain matmuls.
-  if (options.isOn("unpack-qkv"))
-    function.addPass(createUnpackQKVPass());
-  if (options.isOn("raise-norms"))
-    function.addPass(createRaiseNormsPass());
-  if (options.isOn("raise-activations"))
-    function.addPass(createRaiseActivationsPass());
-  // Rotary before attention: attention looks through named ops only.
-  if (options.isOn("raise-rotary"))
-    function.addPass(createRaiseRotaryPass());
-  if (options.isOn("raise-attention"))
-    function.addPass(createRaiseAttentionPass());
-  function.addPass(createCanonicalizerPass());
-  function.addPass(createCSEPass());
+  buildImportPhase(pm, [&](StringRef pass) { return options.isOn(pass); });
 }
 
 // --stop-after=partition

@@ -5,19 +5,27 @@
 
 namespace mlir::comm {
 
-void buildImportPhase(OpPassManager &manager) {
-  // Equal values become one value first: the matchers compare values, not computations.
-  manager.addNestedPass<func::FuncOp>(createCSEPass());
-  manager.addNestedPass<func::FuncOp>(createFoldShapesPass());
-  manager.addNestedPass<func::FuncOp>(createCSEPass());
-  manager.addNestedPass<func::FuncOp>(createUnpackQKVPass());
-  manager.addNestedPass<func::FuncOp>(createRaiseNormsPass());
-  manager.addNestedPass<func::FuncOp>(createRaiseActivationsPass());
-  manager.addNestedPass<func::FuncOp>(createRaiseRotaryPass());
-  // After rotary: keys are then plain values. Before the last folding: it leaves transposes to cancel.
-  manager.addPass(createRaiseAttentionPass());
-  manager.addNestedPass<func::FuncOp>(createFoldShapesPass());
-  manager.addNestedPass<func::FuncOp>(createCSEPass());
+void buildImportPhase(OpPassManager &manager, llvm::function_ref<bool(llvm::StringRef)> isOn) {
+  auto add = [&](llvm::StringRef name, std::unique_ptr<Pass> pass) {
+    if (name.empty() || isOn(name))
+      manager.addNestedPass<func::FuncOp>(std::move(pass));
+  };
+  // Constants were folded while importing. Equal values become one value: the matchers compare values, not
+  // computations.
+  add("", createCSEPass());
+  add("fold-shapes", createFoldShapesPass());
+  add("", createCSEPass());
+  // Packed projections first: queries, keys and values are then products of their own.
+  add("unpack-qkv", createUnpackQKVPass());
+  add("raise-norms", createRaiseNormsPass());
+  add("raise-activations", createRaiseActivationsPass());
+  // Rotary before attention: attention takes queries and keys as they stand.
+  add("raise-rotary", createRaiseRotaryPass());
+  if (isOn("raise-attention"))
+    manager.addPass(createRaiseAttentionPass());
+  // Attention leaves transposes that cancel.
+  add("fold-shapes", createFoldShapesPass());
+  add("", createCSEPass());
 }
 
 } // namespace mlir::comm

@@ -3,6 +3,7 @@
 #define PASSES_IMPORT_PASSES_H
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Pass/Pass.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
 
 namespace mlir::comm {
 #define GEN_PASS_DECL
@@ -10,7 +11,8 @@ namespace mlir::comm {
 #define GEN_PASS_REGISTRATION
 #include "passes/Import/Passes.h.inc"
 
-/// What follows lib/Import: raises what exporters left decomposed. Runs on the module.
-void buildImportPhase(OpPassManager &manager);
+/// What follows lib/Import: raises what exporters left decomposed. Runs on the module. `isOn` is asked for "fold-shapes", "unpack-qkv", "raise-norms",
+/// "raise-activations", "raise-rotary" and "raise-attention".
+void buildImportPhase(OpPassManager &manager, llvm::function_ref<bool(llvm::StringRef)> isOn);
 } // namespace mlir::comm
 #endif

@@ -81,12 +81,37 @@ std::optional<int64_t> matchCausal(Value mask, ArrayRef<int64_t> full) {
 
 class Raiser {
 public:
-  Raiser(MatmulOp root, OpBuilder &builder) : root(root), builder(builder) {}
+  Raiser(Operation *root, OpBuilder &builder) : op(root), builder(builder) {}
   const char *reason = nullptr; ///< why a product of a softmax stayed; null when there is no softmax
   bool grouped = false;
   std::string summary;
 
-  Value raise() {
+  /// An attention the model names itself: null when there is nothing to improve.
+  Value refine(AttentionOp attention) {
+    Value key = attention.getKey(), value = attention.getValue(), mask;
+    ungroup(key, value);
+    ArrayRef<int64_t> q = shapeOf(attention.getQuery()), k = shapeOf(key);
+    full = {q[0], q[1], q[2], k[2]};
+    Scores scores;
+    bool isBool = attention.getMask() && tensorTypeOf(attention.getMask()).getElementType().isInteger(1);
+    if (attention.getMask())
+      (isBool ? scores.selected : scores.added).push_back(attention.getMask());
+    std::optional<int64_t> causal;
+    if (attention.getCausalOffset())
+      causal = *attention.getCausalOffset();
+    if (!buildMask(scores, mask, causal)) {
+      mask = attention.getMask();
+      causal = attention.getCausalOffset();
+    }
+    describe(q[1], k[1], causal, mask);
+    if (!changed)
+      return nullptr;
+    return AttentionOp::create(builder, op->getLoc(), attention.getType(), attention.getQuery(), key, value, mask,
+                               attention.getLengths(), attention.getScaleAttr(),
+                               causal ? builder.getI64IntegerAttr(*causal) : IntegerAttr(), attention.getSoftcapAttr());
+  }
+
+  Value raise(MatmulOp root) {
     SoftmaxOp softmax = matchProbabilities(root.getLhs());
     if (!softmax || root.getTransposeLhs())
       return nullptr;
@@ -113,14 +138,17 @@ public:
     std::optional<int64_t> causal;
     if (!buildMask(scores, mask, causal))
       return reason = "a mask has another shape than [batch, heads, queries, keys]", nullptr;
-    summary = std::to_string(q[1]) + " query heads, " + std::to_string(k[1]) + " kv heads" +
-              (causal ? ", causal" : "") + (mask ? ", masked" : "");
+    describe(q[1], k[1], causal, mask);
     return AttentionOp::create(
         builder, root.getLoc(), root.getType(), query, key, value, mask, Value(), builder.getF64FloatAttr(scores.scale),
         causal ? builder.getI64IntegerAttr(*causal) : IntegerAttr(), builder.getF64FloatAttr(scores.softcap));
   }
 
 private:
+  void describe(int64_t queryHeads, int64_t kvHeads, std::optional<int64_t> causal, Value mask) {
+    summary = std::to_string(queryHeads) + " query heads, " + std::to_string(kvHeads) + " kv heads" +
+              (causal ? ", causal" : "") + (mask ? ", masked" : "");
+  }
   /// The softmax behind [select(isnan(p), 0, p)].
   SoftmaxOp matchProbabilities(Value p) {
     if (auto select = p.getDefiningOp<arith::SelectOp>()) {
@@ -238,7 +266,7 @@ private:
       return;
     key = plainKey;
     value = plainValue;
-    grouped = true;
+    grouped = changed = true;
   }
 
   /// Splits conjunctions, turns constant causal parts into the attribute, and joins the rest at their own size.
@@ -259,6 +287,7 @@ private:
     std::optional<int64_t> offset;
     if (four)
       offset = matchCausalThrough(four);
+    changed |= bool(offset);
     if (offset)
       causal = std::min(causal.value_or(*offset), *offset);
     else if (four)
@@ -298,7 +327,7 @@ private:
         result = result ? combine(result, part) : part;
       return result;
     };
-    Location loc = root.getLoc();
+    Location loc = op->getLoc();
     Value boolMask = join(
         bools, [&](Value a, Value b) { return widened(a, b), arith::AndIOp::create(builder, loc, a, b).getResult(); });
     mask = join(floats,
@@ -327,35 +356,40 @@ private:
         shapeOf(*value)[dim] == shape[dim] ? kept.push_back(shape[dim]) : added.push_back(dim);
       if (added.empty())
         continue;
-      Value narrow = buildReshape(builder, root.getLoc(), *value, kept);
-      Value init = tensor::EmptyOp::create(builder, root.getLoc(), shape, tensorTypeOf(*value).getElementType());
-      *value = linalg::BroadcastOp::create(builder, root.getLoc(), narrow, init, added)->getResult(0);
+      Value narrow = buildReshape(builder, op->getLoc(), *value, kept);
+      Value init = tensor::EmptyOp::create(builder, op->getLoc(), shape, tensorTypeOf(*value).getElementType());
+      *value = linalg::BroadcastOp::create(builder, op->getLoc(), narrow, init, added)->getResult(0);
     }
   }
 
-  MatmulOp root;
+  Operation *op;
   OpBuilder &builder;
+  bool changed = false;
   SmallVector<int64_t> full;
 };
 
 struct RaiseAttention : impl::RaiseAttentionPassBase<RaiseAttention> {
   using RaiseAttentionPassBase::RaiseAttentionPassBase;
   void runOnOperation() override {
-    SmallVector<MatmulOp> candidates;
-    getOperation().walk([&](MatmulOp op) { candidates.push_back(op); });
-    for (MatmulOp op : candidates) {
+    SmallVector<Operation *> candidates;
+    getOperation().walk([&](Operation *op) {
+      if (isa<MatmulOp, AttentionOp>(op))
+        candidates.push_back(op);
+    });
+    for (Operation *op : candidates) {
       OpBuilder builder(op);
       Raiser raiser(op, builder);
-      Value result = raiser.raise();
-      if (result) {
-        explain(op, "attention", "recognised: " + raiser.summary);
-        op.getResult().replaceAllUsesWith(result);
-        ++numAttention;
-        numGrouped += raiser.grouped;
-      } else if (raiser.reason) {
+      auto product = dyn_cast<MatmulOp>(op);
+      Value result = product ? raiser.raise(product) : raiser.refine(cast<AttentionOp>(op));
+      numAttention += product && result;
+      numGrouped += raiser.grouped;
+      numNearMisses += raiser.reason != nullptr;
+      if (raiser.reason)
         explain(op, "attention", llvm::Twine("not matched, ") + raiser.reason);
-        ++numNearMisses;
-      }
+      else if (result || !product)
+        explain(op, "attention", (product ? "recognised: " : "given by the model: ") + raiser.summary);
+      if (result)
+        op->getResult(0).replaceAllUsesWith(result);
     }
     for (auto function : getOperation().getOps<func::FuncOp>())
       eraseDeadOps(function);

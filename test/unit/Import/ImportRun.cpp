@@ -128,7 +128,7 @@ int main(int argc, char **argv) {
   if (raise) {
 #ifdef COMM_HAVE_Import
     PassManager manager(&context);
-    buildImportPhase(manager);
+    buildImportPhase(manager, [](llvm::StringRef) { return true; });
     if (failed(manager.run(*module)))
       return 1;
 #endif
