@@ -1,6 +1,8 @@
 //===- Collectives.cpp - ops in which ranks differ ------------------------===//
 #include "Internal.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include <cmath>
+#include <limits>
 
 using namespace mlir;
 using namespace mlir::comm;
@@ -101,8 +103,15 @@ void paste(HostTensor &whole, const HostTensor &part, int64_t dim, ShardRange ra
 
 HostTensor reduceGroup(const PerRank &in, ArrayRef<int64_t> group, ReduceKind kind, bool standIns) {
   HostTensor sum = in[group[0]][0];
+  RankedTensorType type = sum.type;
+  // In the order of the ranks; 16-bit floats are summed in f32 and rounded once.
+  if (type.getElementType().isF16() || type.getElementType().isBF16())
+    sum.type = RankedTensorType::get(type.getShape(), Float32Type::get(type.getContext()));
   for (int64_t member : group.drop_front())
     accumulate(sum, in[member][0], kind, standIns);
+  for (double &x : sum.floats)
+    x = standIns ? x : roundTo(type.getElementType(), x);
+  sum.type = type;
   return sum;
 }
 
@@ -168,10 +177,11 @@ void comm::detail::accumulate(HostTensor &into, const HostTensor &other, ReduceK
   Type element = into.type.getElementType();
   for (size_t i = 0; i < into.floats.size(); ++i) {
     double a = into.floats[i], b = other.floats[i];
-    double r = kind == ReduceKind::Sum    ? a + b
-               : kind == ReduceKind::Prod ? a * b
-               : kind == ReduceKind::Max  ? std::max(a, b)
-                                          : std::min(a, b);
+    double r = kind == ReduceKind::Sum                     ? a + b
+               : kind == ReduceKind::Prod                  ? a * b
+               : std::isnan(a) || std::isnan(b)            ? std::numeric_limits<double>::quiet_NaN()
+               : (kind == ReduceKind::Max ? a > b : a < b) ? a
+                                                           : b;
     if (standIns)
       r = static_cast<double>(kind == ReduceKind::Prod ? toField(static_cast<int64_t>(a) * static_cast<int64_t>(b))
                                                        : toField(static_cast<int64_t>(r)));
@@ -179,8 +189,9 @@ void comm::detail::accumulate(HostTensor &into, const HostTensor &other, ReduceK
   }
   for (size_t i = 0; i < into.ints.size(); ++i) {
     int64_t a = into.ints[i], b = other.ints[i];
-    into.ints[i] = wrapTo(element, kind == ReduceKind::Sum    ? a + b
-                                   : kind == ReduceKind::Prod ? a * b
+    uint64_t ua = static_cast<uint64_t>(a), ub = static_cast<uint64_t>(b); // overflow wraps
+    into.ints[i] = wrapTo(element, kind == ReduceKind::Sum    ? static_cast<int64_t>(ua + ub)
+                                   : kind == ReduceKind::Prod ? static_cast<int64_t>(ua * ub)
                                    : kind == ReduceKind::Max  ? std::max(a, b)
                                                               : std::min(a, b));
   }
@@ -194,7 +205,8 @@ bool comm::detail::needsAllRanks(Operation *op) {
 
 FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<SmallVector<HostTensor>> operands,
                                                      const InterpreterOptions &options) {
-  GridOp grid = getGrid(op);
+  auto name = op->getAttrOfType<FlatSymbolRefAttr>("grid");
+  GridOp grid = name ? SymbolTable::lookupNearestSymbolFrom<GridOp>(op, name) : getGrid(op);
   int64_t ranks = operands.size();
   if (!grid || grid.getNumRanks() != ranks)
     return failure();
@@ -239,6 +251,11 @@ FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<Sma
         });
       })
       .Case([&](EmbeddingOp e) -> FailureOr<PerRank> {
+        // The verifier does not know the grid: the table must be one shard of the vocabulary.
+        RankedTensorType table = e.getTable().getType();
+        int64_t vocab = *e.getVocab(), grain = e.getGrain(), shards = grid.getNumShards(*e.getVocabAxes());
+        if (grain < 1 || vocab % grain != 0 || shards < 1 || table.getDimSize(0) != getLocalSize(vocab, grain, shards))
+          return failure();
         bool ok = true;
         PerRank out = eachRank(grid, *e.getVocabAxes(), ranks, [&](int64_t rank, int64_t shard, Group group) {
           ShardRange range = shardRange(*e.getVocab(), e.getGrain(), group.size(), shard);
@@ -273,9 +290,14 @@ HostTensor comm::takeShard(const HostTensor &whole, LayoutAttr layout, GridOp gr
   return out;
 }
 
-FailureOr<HostTensor> comm::assemble(ArrayRef<HostTensor> shards, RankedTensorType type, LayoutAttr layout,
-                                     GridOp grid) {
+FailureOr<HostTensor> comm::assemble(ArrayRef<HostTensor> shards, RankedTensorType type, LayoutAttr layout, GridOp grid,
+                                     const InterpreterOptions &options) {
   GridView view(grid);
+  if (shards.empty() || (grid && layout && static_cast<int64_t>(shards.size()) != grid.getNumRanks()))
+    return failure();
+  RankedTensorType local = takeShard(HostTensor::zeros(type), layout, grid, 0).type;
+  if (llvm::any_of(shards, [&](const HostTensor &shard) { return shard.type != local; }))
+    return failure();
   HostTensor whole = HostTensor::zeros(type);
   std::vector<bool> seen(type.getNumElements(), false);
   SmallVector<StringRef> partial = layout ? layout.getPartialAxes() : SmallVector<StringRef>{};
@@ -287,7 +309,7 @@ FailureOr<HostTensor> comm::assemble(ArrayRef<HostTensor> shards, RankedTensorTy
       if (view.coordinate(rank, partial) != 0)
         continue;
       for (int64_t member : ArrayRef<int64_t>(view.group(rank, partial, shards.size())).drop_front())
-        accumulate(shard, shards[member], ReduceKind::Sum, false);
+        accumulate(shard, shards[member], ReduceKind::Sum, options.integerStandIns);
     }
     SmallVector<int64_t> start(type.getRank(), 0), count(type.getShape());
     for (int64_t dim = 0; layout && dim < type.getRank(); ++dim) {

@@ -35,8 +35,31 @@ static FailureOr<SmallVector<HostTensor>> evaluateFused(FusedOp op, ArrayRef<Hos
   return results;
 }
 
+static bool isHostType(Type type) {
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  if (!tensor || !tensor.hasStaticShape())
+    return false;
+  Type element = tensor.getElementType();
+  return element.isIndex() || isa<FloatType>(element) ||
+         (isa<IntegerType>(element) && element.getIntOrFloatBitWidth() <= 64);
+}
+
+/// Everything the bodies of the ops may take for granted: operands of the op's own types, that hosts can hold.
+static bool isSound(Operation *op, ArrayRef<HostTensor> operands) {
+  if (op->getNumResults() == 0 || operands.size() != op->getNumOperands() ||
+      !llvm::all_of(op->getResultTypes(), isHostType))
+    return false;
+  return llvm::all_of(llvm::zip_equal(op->getOperandTypes(), operands), [](auto pair) {
+    auto [type, tensor] = pair;
+    return isHostType(type) && tensor.type == type &&
+           static_cast<int64_t>(tensor.isFloat() ? tensor.floats.size() : tensor.ints.size()) == tensor.size();
+  });
+}
+
 FailureOr<SmallVector<HostTensor>> comm::evaluateOp(Operation *op, ArrayRef<HostTensor> operands,
                                                     const InterpreterOptions &options) {
+  if (!isSound(op, operands))
+    return failure();
   if (auto fused = dyn_cast<FusedOp>(op))
     return evaluateFused(fused, operands, options);
   if (knowsModelOp(op))
@@ -44,9 +67,16 @@ FailureOr<SmallVector<HostTensor>> comm::evaluateOp(Operation *op, ArrayRef<Host
   return evaluateTensorOp(op, operands, options);
 }
 
+/// Floats become elements of the prime field, in which stand-ins calculate.
+static HostTensor inField(HostTensor tensor) {
+  for (double &x : tensor.floats)
+    x = static_cast<double>(toField(x));
+  return tensor;
+}
+
 /// A weight nobody supplied: small integers that depend on the stored bytes' place only, so that slices of one file
 /// agree.
-static HostTensor defaultWeight(WeightOp op, bool standIns) {
+static HostTensor defaultWeight(WeightOp op) {
   HostTensor stored = HostTensor::zeros(cast<RankedTensorType>(op.getStored()));
   uint64_t seed = static_cast<uint64_t>(op.getOffset()) * 0x9E3779B97F4A7C15ull + 1;
   for (char c : op.getFile())
@@ -55,7 +85,7 @@ static HostTensor defaultWeight(WeightOp op, bool standIns) {
     uint64_t mixed = (seed + i) * 0xBF58476D1CE4E5B9ull;
     int64_t x = static_cast<int64_t>((mixed ^ (mixed >> 31)) % 7) - 3;
     if (stored.isFloat())
-      stored.floats[i] = static_cast<double>(standIns ? toField(x) : x);
+      stored.floats[i] = static_cast<double>(x);
     else
       stored.ints[i] = wrapTo(stored.type.getElementType(), x);
   }
@@ -63,9 +93,8 @@ static HostTensor defaultWeight(WeightOp op, bool standIns) {
 }
 
 static FailureOr<HostTensor> loadWeight(WeightOp op, int64_t rank, const InterpreterOptions &options) {
-  FailureOr<HostTensor> stored =
-      options.weight ? options.weight(op) : FailureOr<HostTensor>(defaultWeight(op, options.integerStandIns));
-  if (failed(stored))
+  FailureOr<HostTensor> stored = options.weight ? options.weight(op) : FailureOr<HostTensor>(defaultWeight(op));
+  if (failed(stored) || stored->type != op.getStored())
     return failure();
   HostTensor sliced = HostTensor::zeros(RankedTensorType::get(op.getSlicedShape(), op.getType().getElementType()));
   SmallVector<int64_t> strides = stridesOf(stored->type.getShape());
@@ -75,6 +104,8 @@ static FailureOr<HostTensor> loadWeight(WeightOp op, int64_t rank, const Interpr
       offset += cast<SliceAttr>(attr).getStart() * strides[cast<SliceAttr>(attr).getDim()];
   forEachIndex(sliced.type.getShape(),
                [&](ArrayRef<int64_t> i) { copyElement(sliced, at++, *stored, offset + dot(i, strides)); });
+  if (options.integerStandIns)
+    sliced = inField(std::move(sliced));
   return op.getLayoutAttr() ? takeShard(sliced, op.getLayoutAttr(), getGrid(op), rank) : sliced;
 }
 
@@ -94,7 +125,8 @@ public:
       return success();
     }
     if (auto wait = dyn_cast<WaitOp>(op)) {
-      values[wait.getResult()] = values[wait.getToken()];
+      std::vector<HostTensor> done = values.lookup(wait.getToken()); // a copy: the map may grow
+      values[wait.getResult()] = std::move(done);
       return success();
     }
     std::vector<SmallVector<HostTensor>> in(ranks), out(ranks);
@@ -102,6 +134,9 @@ public:
       for (int64_t rank = 0; rank < ranks; ++rank)
         in[rank].push_back(values[operand][rank]);
     if (needsAllRanks(op)) {
+      for (const auto &operands : in)
+        if (!isSound(op, operands))
+          return op->emitError("the interpreter cannot run this op on such types");
       auto all = evaluateAcrossRanks(op, in, options);
       if (failed(all))
         return op->emitError("the interpreter cannot run this op on ") << ranks << " ranks";
@@ -143,7 +178,7 @@ FailureOr<std::vector<std::vector<HostTensor>>> comm::interpret(func::FuncOp fun
     for (const auto &rank : inputs) {
       if (index >= rank.size() || rank[index].type != argument.getType())
         return function.emitError("input ") << index << " is missing or not of type " << argument.getType();
-      machine.values[argument].push_back(rank[index]);
+      machine.values[argument].push_back(options.integerStandIns ? inField(rank[index]) : rank[index]);
     }
   Block &block = function.getBody().front();
   for (Operation &op : block.without_terminator())

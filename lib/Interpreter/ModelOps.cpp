@@ -107,7 +107,7 @@ Result attention(AttentionOp op, ArrayRef<HostTensor> in, bool standIns) {
     double top = -std::numeric_limits<double>::infinity();
     for (int64_t t = 0; t < keys; ++t) {
       int64_t maskAt = mask ? i[0] * ms[0] + i[1] * ms[1] + i[2] * ms[2] + t * ms[3] : 0;
-      bool masked = (op.isCausal() && t > i[2] + static_cast<int64_t>(*op.getCausalOffset())) ||
+      bool masked = (op.isCausal() && t - i[2] > static_cast<int64_t>(*op.getCausalOffset())) ||
                     (lengths && t >= lengths->ints[i[0]]) || (mask && !mask->isFloat() && !mask->ints[maskAt]);
       double score = 0;
       for (int64_t d = 0; d < depth; ++d)
@@ -124,7 +124,7 @@ Result attention(AttentionOp op, ArrayRef<HostTensor> in, bool standIns) {
       if (mask && mask->isFloat())
         score += mask->floats[maskAt];
       weights[t] = masked ? -std::numeric_limits<double>::infinity() : score;
-      top = std::max(top, weights[t]);
+      top = std::isnan(weights[t]) || weights[t] > top ? weights[t] : top; // NaN stays
     }
     if (!standIns) {
       double sum = 0;
@@ -268,6 +268,9 @@ Result gatherElements(GatherElementsOp op, const HostTensor &data, const HostTen
   SmallVector<int64_t> ds = stridesOf(data.type.getShape());
   int64_t axis = op.getAxis(), at = 0;
   bool ok = true;
+  for (int64_t dim = 0; dim < out.type.getRank(); ++dim)
+    if (dim != axis && out.type.getDimSize(dim) > data.type.getDimSize(dim))
+      return failure();
   forEachIndex(out.type.getShape(), [&](ArrayRef<int64_t> i) {
     int64_t index = normalise(indices.ints[at], data.type.getDimSize(axis));
     ok &= index >= 0;

@@ -55,7 +55,12 @@ static uint64_t zeroExtended(Type type, int64_t x) {
   return width >= 64 ? static_cast<uint64_t>(x) : static_cast<uint64_t>(x) & ((1ull << width) - 1);
 }
 
+/// The signed reading of an integer: the one bit of an i1 is its sign.
+static int64_t signExtended(Type type, int64_t x) { return type.isInteger(1) ? -(x & 1) : x; }
+
 static bool compare(arith::CmpIPredicate predicate, Type type, int64_t a, int64_t b) {
+  a = signExtended(type, a);
+  b = signExtended(type, b);
   uint64_t ua = zeroExtended(type, a), ub = zeroExtended(type, b);
   switch (predicate) {
   case arith::CmpIPredicate::eq:
@@ -82,8 +87,13 @@ static bool compare(arith::CmpIPredicate predicate, Type type, int64_t a, int64_
   return false;
 }
 
-static double nanMax(double a, double b) { return std::isnan(a) || std::isnan(b) ? NAN : std::max(a, b); }
-static double nanMin(double a, double b) { return std::isnan(a) || std::isnan(b) ? NAN : std::min(a, b); }
+// NaN wins, and -0 is below +0.
+static double nanMax(double a, double b) {
+  return std::isnan(a) || std::isnan(b) ? NAN : a == b ? (std::signbit(a) ? b : a) : std::max(a, b);
+}
+static double nanMin(double a, double b) {
+  return std::isnan(a) || std::isnan(b) ? NAN : a == b ? (std::signbit(a) ? a : b) : std::min(a, b);
+}
 
 /// Real value of a float op; nullopt when unknown.
 static std::optional<double> realFloat(Operation *op, ArrayRef<Scalar> in) {
@@ -109,7 +119,7 @@ static std::optional<double> realFloat(Operation *op, ArrayRef<Scalar> in) {
       .Case([&](math::RoundEvenOp) -> R { return std::nearbyint(a()); })
       .Case([&](math::TruncOp) -> R { return std::trunc(a()); })
       .Case([&](math::CopySignOp) -> R { return std::copysign(a(), b()); })
-      .Case([&](math::FmaOp) -> R { return a() * b() + in[2].f; })
+      .Case([&](math::FmaOp) -> R { return std::fma(a(), b(), in[2].f); })
       .Case([&](math::SqrtOp) -> R { return std::sqrt(a()); })
       .Case([&](math::RsqrtOp) -> R { return 1 / std::sqrt(a()); })
       .Case([&](math::CbrtOp) -> R { return std::cbrt(a()); })
@@ -166,8 +176,8 @@ static int64_t fieldFloat(Operation *op, ArrayRef<Scalar> in) {
 }
 
 static std::optional<int64_t> integer(Operation *op, ArrayRef<Scalar> in) {
-  auto a = [&] { return in[0].i; };
-  auto b = [&] { return in[1].i; };
+  auto a = [&] { return signExtended(elementOf(op->getOperand(0).getType()), in[0].i); };
+  auto b = [&] { return signExtended(elementOf(op->getOperand(1).getType()), in[1].i); };
   auto ua = [&] { return zeroExtended(elementOf(op->getOperand(0).getType()), in[0].i); };
   auto ub = [&] { return zeroExtended(elementOf(op->getOperand(1).getType()), in[1].i); };
   using R = std::optional<int64_t>;
@@ -215,9 +225,7 @@ static std::optional<int64_t> integer(Operation *op, ArrayRef<Scalar> in) {
             result *= static_cast<uint64_t>(base);
         return R(static_cast<int64_t>(result));
       })
-      .Case<arith::ExtSIOp, arith::TruncIOp, arith::IndexCastOp>([&](auto) -> R {
-        return elementOf(op->getOperand(0).getType()).isInteger(1) && isa<arith::ExtSIOp>(op) ? R(-a()) : R(a());
-      })
+      .Case<arith::ExtSIOp, arith::TruncIOp, arith::IndexCastOp>([&](auto) -> R { return a(); })
       .Case<arith::ExtUIOp, arith::IndexCastUIOp>([&](auto) -> R { return static_cast<int64_t>(ua()); })
       .Case([&](arith::CmpIOp cmp) -> R {
         return compare(cmp.getPredicate(), elementOf(cmp.getLhs().getType()), a(), b());
@@ -229,24 +237,30 @@ static std::optional<int64_t> integer(Operation *op, ArrayRef<Scalar> in) {
       .Default([](Operation *) -> R { return std::nullopt; });
 }
 
-/// Out of range is what the C conversion leaves undefined; saturate so that runs repeat.
-static int64_t toInteger(double x, double low, double high) {
+/// What the C conversion leaves undefined is given a value, so that runs repeat: NaN is 0, and beyond 64 bits (signed,
+/// or unsigned from 0 on) the nearest end.
+static int64_t toInteger(double x, bool isSigned) {
+  constexpr double k2to63 = 9223372036854775808.0;
   if (std::isnan(x))
     return 0;
-  return x <= low ? static_cast<int64_t>(low) : x >= high ? INT64_MAX : static_cast<int64_t>(x);
+  if (isSigned)
+    return x <= -k2to63 ? INT64_MIN : x >= k2to63 ? INT64_MAX : static_cast<int64_t>(x);
+  return x <= 0 ? 0 : x >= 2 * k2to63 ? -1 : static_cast<int64_t>(static_cast<uint64_t>(x));
 }
 
 FailureOr<Scalar> comm::detail::evaluateScalar(Operation *op, ArrayRef<Scalar> in, bool standIns) {
   Scalar out;
+  if (op->getNumResults() != 1)
+    return failure();
   if (auto select = dyn_cast<arith::SelectOp>(op))
     return in[0].i ? in[1] : in[2];
   Type to = elementOf(op->getResult(0).getType());
   if (isa<FloatType>(to)) {
     if (isa<arith::SIToFPOp, arith::UIToFPOp>(op)) {
       Type from = elementOf(op->getOperand(0).getType());
-      double x =
-          isa<arith::UIToFPOp>(op) ? static_cast<double>(zeroExtended(from, in[0].i)) : static_cast<double>(in[0].i);
-      out.f = standIns ? static_cast<double>(toField(in[0].i)) : roundTo(to, x);
+      double x = isa<arith::UIToFPOp>(op) ? static_cast<double>(zeroExtended(from, in[0].i))
+                                          : static_cast<double>(signExtended(from, in[0].i));
+      out.f = standIns ? static_cast<double>(toField(x)) : roundTo(to, x);
       return out;
     }
     std::optional<double> x = realFloat(op, in);
@@ -256,8 +270,7 @@ FailureOr<Scalar> comm::detail::evaluateScalar(Operation *op, ArrayRef<Scalar> i
     return out;
   }
   if (isa<arith::FPToSIOp, arith::FPToUIOp>(op)) {
-    out.i =
-        wrapTo(to, toInteger(in[0].f, isa<arith::FPToUIOp>(op) ? 0.0 : -9223372036854775808.0, 9223372036854775807.0));
+    out.i = wrapTo(to, toInteger(in[0].f, isa<arith::FPToSIOp>(op)));
     return out;
   }
   std::optional<int64_t> x = integer(op, in);

@@ -98,7 +98,10 @@ static Result extractSlice(tensor::ExtractSliceOp op, const HostTensor &in) {
   llvm::SmallBitVector dropped = op.getDroppedDims();
   int64_t offset = 0;
   for (int64_t dim = 0; dim < in.type.getRank(); ++dim) {
-    offset += op.getStaticOffset(dim) * source[dim];
+    int64_t start = op.getStaticOffset(dim), last = start + (op.getStaticSize(dim) - 1) * op.getStaticStride(dim);
+    if (op.getStaticSize(dim) > 0 && (std::min(start, last) < 0 || std::max(start, last) >= in.type.getDimSize(dim)))
+      return failure();
+    offset += start * source[dim];
     if (!dropped.test(dim))
       strides.push_back(source[dim] * op.getStaticStride(dim));
   }
@@ -150,9 +153,10 @@ static Result elementwise(Operation *op, ArrayRef<HostTensor> in, bool standIns)
 }
 
 bool comm::detail::knowsTensorOp(Operation *op) {
-  return isa<arith::ConstantOp, linalg::TransposeOp, linalg::BroadcastOp, linalg::ReduceOp, linalg::FillOp,
-             tensor::EmptyOp, tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::ExtractSliceOp, tensor::ConcatOp,
-             tensor::CastOp>(op) ||
+  if (auto constant = dyn_cast<arith::ConstantOp>(op))
+    return isa<DenseElementsAttr>(constant.getValue()) && isa<RankedTensorType>(constant.getType());
+  return isa<linalg::TransposeOp, linalg::BroadcastOp, linalg::ReduceOp, tensor::EmptyOp, tensor::ExpandShapeOp,
+             tensor::CollapseShapeOp, tensor::ExtractSliceOp, tensor::ConcatOp, tensor::CastOp>(op) ||
          isElementwise(op);
 }
 

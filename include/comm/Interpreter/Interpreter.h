@@ -35,7 +35,8 @@ struct InterpreterOptions {
 };
 
 /// Evaluates one op of the value forms (comm model ops, arith, math, linalg and tensor on static tensors) on operands;
-/// no collectives, no weights. Fails without a diagnostic when the op is not known.
+/// no collectives, no weights. Fails without a diagnostic when the op is not known, when an operand is not of the op's
+/// own static type, and where the op has no value: an index out of range, an integer divided by zero.
 FailureOr<SmallVector<HostTensor>> evaluateOp(Operation *op, ArrayRef<HostTensor> operands,
                                               const InterpreterOptions &options = {});
 
@@ -51,8 +52,10 @@ FailureOr<std::vector<std::vector<HostTensor>>> interpret(func::FuncOp function,
 /// One rank's part of a whole tensor under a layout, zero-filled; partial axes: the value on coordinate 0, zeros
 /// elsewhere.
 HostTensor takeShard(const HostTensor &whole, LayoutAttr layout, GridOp grid, int64_t rank);
-/// Inverse: puts the whole tensor together from all ranks (sums partial axes). Fails when replicas disagree.
-FailureOr<HostTensor> assemble(ArrayRef<HostTensor> shards, RankedTensorType whole, LayoutAttr layout, GridOp grid);
+/// Inverse: puts the whole tensor together from all ranks (sums partial axes, modular under integer stand-ins). Fails
+/// when replicas disagree, or when there is not one shard of the right type per rank of the grid.
+FailureOr<HostTensor> assemble(ArrayRef<HostTensor> shards, RankedTensorType whole, LayoutAttr layout, GridOp grid,
+                               const InterpreterOptions &options = {});
 
 } // namespace mlir::comm
 #endif
