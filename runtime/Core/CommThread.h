@@ -24,6 +24,10 @@ public:
   Status run(const Collective &, int64_t ticket) override;
   void span(int64_t ticket, int64_t &beginNs, int64_t &endNs) const override;
 
+  /// Blocks until nothing is queued. A rank that gives up a run does this before it answers, so that nothing of it
+  /// meets the next run.
+  Status drain();
+
   int64_t executed() const;  ///< collectives that succeeded, since creation
   int64_t waitedNs() const;  ///< time the compute thread spent in wait() and run(), since creation
   int64_t bytesSent() const; ///< of the transport; meaningful when nothing is queued

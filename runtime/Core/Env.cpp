@@ -1,0 +1,18 @@
+//===- Env.cpp - every environment variable of the runtime ----------------===//
+#include "runtime/Core/Env.h"
+#include <cstdlib>
+
+using namespace comm::rt;
+
+Env Env::read() {
+  Env env;
+  if (const char *v = ::secure_getenv("COMM_RANK_PROGRAM"))
+    env.rankProgram = v;
+  if (const char *v = ::secure_getenv("COMM_SPIN_US")) {
+    char *end = nullptr;
+    long long us = std::strtoll(v, &end, 10);
+    if (end != v && !*end && us >= 0 && us <= 1000000)
+      env.spinUs = us;
+  }
+  return env;
+}
