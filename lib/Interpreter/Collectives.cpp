@@ -200,7 +200,8 @@ void comm::detail::accumulate(HostTensor &into, const HostTensor &other, ReduceK
 bool comm::detail::needsAllRanks(Operation *op) {
   if (auto embedding = dyn_cast<EmbeddingOp>(op))
     return embedding.getVocab().has_value();
-  return isa<AllReduceOp, ReduceScatterOp, AllGatherOp, AllToAllOp, ShardSliceOp, RankMaskOp, AllReduceNormOp>(op);
+  return isa<AllReduceOp, ReduceScatterOp, AllGatherOp, AllToAllOp, ShardSliceOp, RankMaskOp, AllReduceNormOp,
+             PackShardsOp, UnpackShardsOp>(op);
 }
 
 FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<SmallVector<HostTensor>> operands,
@@ -243,6 +244,34 @@ FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<Sma
         return eachRank(grid, s.getAxes(), ranks, [&](int64_t rank, int64_t shard, Group group) {
           return cut(in[rank][0], s.getDim(),
                      shardRange(s.getInput().getType().getDimSize(s.getDim()), s.getGrain(), group.size(), shard));
+        });
+      })
+      .Case([&](PackShardsOp p) {
+        return eachRank(grid, p.getAxes(), ranks, [&](int64_t rank, int64_t, Group group) {
+          const HostTensor &whole = in[rank][0];
+          HostTensor blocks = HostTensor::zeros(cast<RankedTensorType>(p.getType()));
+          for (int64_t shard = 0, at = 0; shard < static_cast<int64_t>(group.size()); ++shard) {
+            HostTensor one = cut(whole, p.getDim(),
+                                 shardRange(whole.type.getDimSize(p.getDim()), p.getGrain(), group.size(), shard));
+            for (int64_t i = 0; i < one.size(); ++i)
+              copyElement(blocks, at++, one, i);
+          }
+          return blocks;
+        });
+      })
+      .Case([&](UnpackShardsOp u) {
+        return eachRank(grid, u.getAxes(), ranks, [&](int64_t rank, int64_t, Group group) {
+          const HostTensor &blocks = in[rank][0];
+          HostTensor whole = HostTensor::zeros(cast<RankedTensorType>(u.getType()));
+          auto type = RankedTensorType::get(blocks.type.getShape().drop_front(), blocks.type.getElementType());
+          for (int64_t shard = 0, at = 0; shard < static_cast<int64_t>(group.size()); ++shard) {
+            HostTensor one = HostTensor::zeros(type);
+            for (int64_t i = 0; i < one.size(); ++i)
+              copyElement(one, i, blocks, at++);
+            paste(whole, one, u.getDim(),
+                  shardRange(whole.type.getDimSize(u.getDim()), u.getGrain(), group.size(), shard));
+          }
+          return whole;
         });
       })
       .Case([&](RankMaskOp m) {

@@ -6,17 +6,24 @@ using namespace mlir;
 using namespace mlir::comm;
 using namespace mlir::comm::detail;
 
-bool comm::canEvaluate(Operation *op) {
+/// The block that gives the results of a fused group or a kernel call; null for other ops.
+static Block *bodyOf(Operation *op) {
   if (auto fused = dyn_cast<FusedOp>(op))
-    return llvm::all_of(fused.getBody().front().without_terminator(),
-                        [](Operation &inner) { return canEvaluate(&inner); });
+    return &fused.getBody().front();
+  auto call = dyn_cast<CallKernelOp>(op);
+  auto kernel = call ? SymbolTable::lookupNearestSymbolFrom<KernelOp>(op, call.getKernelAttr()) : KernelOp();
+  return kernel ? &kernel.getBody().front() : nullptr;
+}
+
+bool comm::canEvaluate(Operation *op) {
+  if (Block *body = bodyOf(op))
+    return llvm::all_of(body->without_terminator(), [](Operation &inner) { return canEvaluate(&inner); });
   return (knowsModelOp(op) && !needsAllRanks(op)) || knowsTensorOp(op);
 }
 
-static FailureOr<SmallVector<HostTensor>> evaluateFused(FusedOp op, ArrayRef<HostTensor> operands,
-                                                        const InterpreterOptions &options) {
+static FailureOr<SmallVector<HostTensor>> evaluateBody(Block &block, ArrayRef<HostTensor> operands,
+                                                       const InterpreterOptions &options) {
   DenseMap<Value, HostTensor> values;
-  Block &block = op.getBody().front();
   for (auto [argument, tensor] : llvm::zip_equal(block.getArguments(), operands))
     values[argument] = tensor;
   for (Operation &inner : block.without_terminator()) {
@@ -60,8 +67,8 @@ FailureOr<SmallVector<HostTensor>> comm::evaluateOp(Operation *op, ArrayRef<Host
                                                     const InterpreterOptions &options) {
   if (!isSound(op, operands))
     return failure();
-  if (auto fused = dyn_cast<FusedOp>(op))
-    return evaluateFused(fused, operands, options);
+  if (Block *body = bodyOf(op))
+    return evaluateBody(*body, operands, options);
   if (knowsModelOp(op))
     return needsAllRanks(op) ? Result(failure()) : evaluateModelOp(op, operands, options);
   return evaluateTensorOp(op, operands, options);

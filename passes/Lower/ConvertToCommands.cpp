@@ -26,7 +26,12 @@ public:
     chooseOutputs();
     bool failed = false;
     for (Operation &op : block.without_terminator())
-      failed |= mlir::failed(convert(&op));
+      if (mlir::failed(convert(&op))) {
+        failed = true;
+        for (Value result : op.getResults()) // what follows is checked all the same
+          if (isa<RankedTensorType>(result.getType()) && !places.count(result))
+            places[result] = {commands.allocate(op.getLoc(), result.getType()), 0};
+      }
     if (failed) {
       fresh.erase();
       return failure();
@@ -129,6 +134,10 @@ private:
         (op->getNumResults() == 1 && !isa<RankedTensorType, TokenType>(op->getResult(0).getType())))
       return success(isa<tensor::EmptyOp, arith::ConstantOp>(op) || op->use_empty() ||
                      (op->emitError(unknown(op)), false));
+    if (op->getNumResults() == 1 && isEmpty(op->getResult(0)) && isMemoryEffectFree(op)) {
+      define(loc, op->getResult(0)); // no element: nothing to compute
+      return success();
+    }
     if (std::optional<StridedCopy> move = getMove(op)) {
       convertMove(op, *move);
       return success();
@@ -171,6 +180,11 @@ private:
         .Case([&](tensor::InsertSliceOp insert) { return convertInsert(insert); })
         .Case([&](tensor::PadOp pad) { return convertPad(pad); })
         .Default([&](Operation *other) { return convertSimple(other); });
+  }
+
+  static bool isEmpty(Value value) {
+    auto type = dyn_cast<RankedTensorType>(value.getType());
+    return type && type.getNumElements() == 0;
   }
 
   static std::string unknown(Operation *op) {

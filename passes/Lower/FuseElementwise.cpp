@@ -8,6 +8,7 @@
 #include "mlir/IR/Matchers.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "passes/Lower/Codegen/Codegen.h"
 #include "passes/Lower/Passes.h"
 #include "llvm/ADT/SetVector.h"
 
@@ -243,7 +244,9 @@ public:
       inside.insert(member);
   }
 
-  void emit() {
+  /// False, and nothing changed, when the code generator cannot compile the group; a group of one is left to
+  /// comm-outline-kernels to report.
+  bool emit() {
     Operation *last = group.members.back();
     OpBuilder builder(last);
     auto body = std::make_unique<Block>();
@@ -266,12 +269,17 @@ public:
     YieldOp::create(bodyBuilder, last->getLoc(), yielded);
     auto fused = FusedOp::create(builder, last->getLoc(), types, inputs);
     fused.getBody().push_back(body.release());
+    if (group.members.size() > 1 && !canCompileKernel(fused.getBody().front())) {
+      fused.erase();
+      return false;
+    }
     for (auto [old, fresh] : llvm::zip_equal(results, fused.getOutputs()))
       old.replaceAllUsesWith(fresh);
     for (Operation *member : llvm::reverse(group.members)) {
       member->dropAllUses(); // what is left reads through broadcasts that no one needs
       member->erase();
     }
+    return true;
   }
 
   /// Erases broadcasts and the like that lost their last reader; true readers first.
@@ -430,9 +438,16 @@ struct FuseElementwise : impl::FuseElementwisePassBase<FuseElementwise> {
     sinkMovable(block);
     SmallVector<Group> groups = Grouper(block, fuse, maxOps).run();
     for (Group &group : groups) {
-      ++numGroups;
-      numFused += group.members.size() - 1;
-      Emitter(group).emit();
+      if (Emitter(group).emit()) {
+        ++numGroups;
+        numFused += group.members.size() - 1;
+        continue;
+      }
+      ++numSplit;
+      for (Operation *member : group.members) {
+        ++numGroups;
+        Emitter(Group{{member}, group.space, group.reduced, group.segment, false, false}).emit();
+      }
     }
     Emitter::eraseUnused(block);
     sinkMovable(block); // broadcasts that stay stand in front of the group that made their source until here

@@ -28,7 +28,8 @@ def FuseElementwisePass : Pass<"comm-fuse-elementwise", "::mlir::func::FuncOp"> 
   }];
   let options = [Option<"fuse", "fuse", "bool", "true", "false: every op is a kernel of its own">,
                  Option<"maxOps", "max-ops", "int64_t", "64", "most ops in one group: bounds the size of a kernel">];
-  let statistics = [Statistic<"numGroups", "num-groups", "groups made">, Statistic<"numFused", "num-fused", "ops that joined another's group">];
+  let statistics = [Statistic<"numGroups", "num-groups", "groups made">, Statistic<"numFused", "num-fused", "ops that joined another's group">,
+                    Statistic<"numSplit", "num-split", "groups given up because the code generator refused them">];
   let dependentDialects = ["::mlir::comm::CommDialect", "::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect"];
 }
 

@@ -144,7 +144,12 @@ struct Footprint {
   int64_t total() const { return weights + activations + communication + ports; }
 };
 
-std::string megabytes(int64_t bytes) { return llvm::formatv("{0:f1} MB ({1} bytes)", bytes / 1e6, bytes); }
+/// Small sizes to the byte, others as people say them.
+std::string sizeText(int64_t bytes) {
+  if (bytes < 100000)
+    return llvm::formatv("{0} bytes", bytes);
+  return bytes < 100000000 ? llvm::formatv("{0:f1} MB", bytes / 1e6) : llvm::formatv("{0:f1} GB", bytes / 1e9);
+}
 
 struct PlanBuffers : impl::PlanBuffersPassBase<PlanBuffers> {
   using PlanBuffersPassBase::PlanBuffersPassBase;
@@ -218,19 +223,19 @@ private:
   LogicalResult report(func::FuncOp function, const ::comm::plan::BufferPlan &plan) {
     Footprint sizes = footprint(function, plan);
     explain(getOperation(), "memory",
-            "'" + function.getName() + "' needs " + megabytes(sizes.total()) + " per rank: weights and constants " +
-                megabytes(sizes.weights) + ", activations " + megabytes(sizes.activations) + ", communication " +
-                megabytes(sizes.communication) + ", inputs and outputs " + megabytes(sizes.ports) +
-                "; no plan of the arena is below " + megabytes(plan.lowerBound) + ", this one has " +
-                megabytes(plan.arenaBytes));
+            "'" + function.getName() + "' needs " + sizeText(sizes.total()) + " per rank: weights and constants " +
+                sizeText(sizes.weights) + ", activations " + sizeText(sizes.activations) + ", communication " +
+                sizeText(sizes.communication) + ", inputs and outputs " + sizeText(sizes.ports) +
+                "; no plan of the arena is below " + sizeText(plan.lowerBound) + ", this one has " +
+                sizeText(plan.arenaBytes));
     if (memoryLimit <= 0 || sizes.total() <= memoryLimit)
       return success();
     InFlightDiagnostic error = function.emitError("error[E501]: '")
-                               << function.getName() << "' needs " << megabytes(sizes.total())
-                               << " per rank, the limit is " << megabytes(memoryLimit) << ": weights and constants "
-                               << megabytes(sizes.weights) << ", activations " << megabytes(sizes.activations)
-                               << ", communication " << megabytes(sizes.communication) << ", inputs and outputs "
-                               << megabytes(sizes.ports);
+                               << function.getName() << "' needs " << sizeText(sizes.total())
+                               << " per rank, the limit is " << sizeText(memoryLimit) << ": weights and constants "
+                               << sizeText(sizes.weights) << ", activations " << sizeText(sizes.activations)
+                               << ", communication " << sizeText(sizes.communication) << ", inputs and outputs "
+                               << sizeText(sizes.ports);
     int64_t rest = memoryLimit - (sizes.total() - sizes.weights);
     if (rest > 0 && sizes.weights > sizes.total() / 2)
       error << "; split the weights over " << llvm::divideCeil(sizes.weights, rest)

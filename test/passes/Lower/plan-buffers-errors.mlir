@@ -1,7 +1,7 @@
 // RUN: comm-opt %s --comm-plan-buffers=memory-limit=200 -split-input-file -verify-diagnostics
 
 // Over the limit: by class, with the change that helps.
-// expected-error @below {{error[E501]: 'weights' needs 0.0 MB (640 bytes) per rank, the limit is 0.0 MB (200 bytes): weights and constants 0.0 MB (512 bytes), activations 0.0 MB (0 bytes), communication 0.0 MB (0 bytes), inputs and outputs 0.0 MB (128 bytes); split the weights over 8 times as many ranks, or raise the limit to 640 bytes}}
+// expected-error @below {{error[E501]: 'weights' needs 640 bytes per rank, the limit is 200 bytes: weights and constants 512 bytes, activations 0 bytes, communication 0 bytes, inputs and outputs 128 bytes; split the weights over 8 times as many ranks, or raise the limit to 640 bytes}}
 func.func @weights(%x: memref<4x4xf32>, %y: memref<4x4xf32> {comm.output}) attributes {comm.entry} {
   %w = comm.loaded_weight "w" in "m.data" at 0 : tensor<128xf32> -> memref<128xf32>
   %same = comm.loaded_weight "w" in "m.data" at 0 : tensor<128xf32> -> memref<128xf32>

@@ -166,6 +166,7 @@ protected:
     for (Type type : function.getResultTypes())
       types.push_back(cast<RankedTensorType>(type));
 
+    expectSameMeaning(*module, inputs, *expected, interpreter);
     auto compiled = compile(*module, variant);
     ASSERT_TRUE(succeeded(compiled));
     ASSERT_TRUE(succeeded(verify(*module)));
@@ -191,6 +192,22 @@ protected:
                 "rank " + std::to_string(rank) + " result " + std::to_string(i) + (variant.fuse ? "" : " unfused") +
                     (variant.inPlace ? "" : " not in place") + (variant.embed ? " embedded" : "") +
                     (variant.atWait ? "" : " early"));
+  }
+
+  /// The value forms of the phase mean what the module meant, to the bit.
+  void expectSameMeaning(ModuleOp module, const std::vector<std::vector<HostTensor>> &inputs,
+                         const std::vector<std::vector<HostTensor>> &expected, const InterpreterOptions &options) {
+    OwningOpRef<ModuleOp> copy = module.clone();
+    PassManager manager(&context());
+    manager.addNestedPass<func::FuncOp>(createDecomposeCollectivesPass());
+    manager.addNestedPass<func::FuncOp>(createFuseElementwisePass());
+    manager.addPass(createOutlineKernelsPass());
+    ASSERT_TRUE(succeeded(manager.run(*copy)));
+    auto got = interpret(copy->lookupSymbol<func::FuncOp>("main"), inputs, options);
+    ASSERT_TRUE(succeeded(got));
+    for (size_t rank = 0; rank < expected.size(); ++rank)
+      for (size_t i = 0; i < expected[rank].size(); ++i)
+        EXPECT_TRUE(expected[rank][i] == (*got)[rank][i]) << "rank " << rank << " result " << i;
   }
 
   static void compare(const HostTensor &expected, const HostTensor &got, double tolerance, const std::string &where) {
@@ -338,6 +355,27 @@ func.func @main(%x: tensor<3x7xf32> {comm.name = "x"}, %i: tensor<3x7xi64> {comm
     (%a: f32, %b: f32) { %r = arith.addf %a, %b : f32
       linalg.yield %r : f32 }
   return %picked, %centred, %scaled, %mask, %isum, %columns : tensor<3x7xf32>, tensor<3x7xf32>, tensor<3xf32>, tensor<3x7xi1>, tensor<3xi64>, tensor<7xf32>
+}
+)",
+              1);
+}
+
+// Rank 0, reductions of everything, and tensors without elements.
+TEST_F(LowerRun, ScalarsAndNothing) {
+  expectEqual(R"(
+func.func @main(%x: tensor<3x4xf32> {comm.name = "x"}, %s: tensor<f32> {comm.name = "s"}, %none: tensor<0x4xf32> {comm.name = "none"})
+    -> (tensor<f32> {comm.name = "total"}, tensor<3x4xf32> {comm.name = "y"}, tensor<0x4xf32> {comm.name = "still"}, tensor<3x4xf32> {comm.name = "cat"}) attributes {comm.entry} {
+  %zero = arith.constant dense<0.0> : tensor<f32>
+  %sum = linalg.reduce ins(%x : tensor<3x4xf32>) outs(%zero : tensor<f32>) dimensions = [0, 1]
+    (%a: f32, %b: f32) { %r = arith.addf %a, %b : f32
+      linalg.yield %r : f32 }
+  %total = arith.mulf %sum, %s : tensor<f32>
+  %e = tensor.empty() : tensor<3x4xf32>
+  %wide = linalg.broadcast ins(%total : tensor<f32>) outs(%e : tensor<3x4xf32>) dimensions = [0, 1]
+  %y = arith.addf %x, %wide : tensor<3x4xf32>
+  %still = math.exp %none : tensor<0x4xf32>
+  %cat = tensor.concat dim(0) %still, %y : (tensor<0x4xf32>, tensor<3x4xf32>) -> tensor<3x4xf32>
+  return %total, %y, %still, %cat : tensor<f32>, tensor<3x4xf32>, tensor<0x4xf32>, tensor<3x4xf32>
 }
 )",
               1);
