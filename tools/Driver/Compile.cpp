@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassManager.h"
+#include "passes/Lower/Codegen/Codegen.h"
 #include "passes/Pipeline.h"
 #include "tools/Driver/Diagnostics.h"
 #include "tools/Driver/Driver.h"
@@ -41,12 +42,14 @@ private:
   int import();
   int runPhase(Phase phase);
   int exportFile();
+  int applyLayouts();
   bool finish(Phase phase);
   void addReferences();
   void addGrid();
   void progress(Phase phase, const std::string &what);
   void printSummary(const ::comm::exe::Executable &executable, const std::string &path, uint64_t bytes);
   std::string outputPath() const;
+  bool embedsWeights(const std::string &path) const;
   std::string phaseFacts(Phase phase);
   int writeText(const std::string &path, const std::string &text);
 
@@ -204,6 +207,23 @@ std::string Compiler::phaseFacts(Phase phase) {
   return "";
 }
 
+/// `--layout name=text` on every entry that has the value.
+int Compiler::applyLayouts() {
+  for (const std::string &layout : options.layouts) {
+    auto [name, text] = llvm::StringRef(layout).split('=');
+    std::string error;
+    bool applied = false;
+    for (func::FuncOp function : module->getOps<func::FuncOp>())
+      if (function->hasAttr(kEntryAttr))
+        applied |= applyUserLayout(function, name, text, error);
+    if (!applied) {
+      printError("E202", error, "--layout " + layout, "--layout hidden=*,tp");
+      return kUsage;
+    }
+  }
+  return kOk;
+}
+
 int Compiler::runPhase(Phase phase) {
   PipelineOptions pipeline;
   pipeline.overlap = options.overlap;
@@ -220,17 +240,45 @@ int Compiler::runPhase(Phase phase) {
   return succeeded(pm.run(*module)) ? kOk : diagnostics.getExitCode();
 }
 
+/// Weights stay where they are when the executable will lie beside or above them; else they are copied into it.
+bool Compiler::embedsWeights(const std::string &path) const {
+  if (options.weights != "auto")
+    return options.weights == "embed";
+  auto folder = [](llvm::StringRef file) {
+    llvm::SmallString<256> real;
+    llvm::StringRef parent = llvm::sys::path::parent_path(file);
+    llvm::sys::fs::real_path(parent.empty() ? "." : parent, real);
+    return real.str().str();
+  };
+  std::string model = folder(options.input), output = folder(path);
+  return model != output && !llvm::StringRef(model).starts_with(output + "/");
+}
+
 int Compiler::exportFile() {
+  std::string path = outputPath();
+  std::vector<KernelSource> kernels;
+  for (KernelOp kernel : module->getOps<KernelOp>()) {
+    kernels.push_back({kernel.getSymName().str(), &kernel.getBody().front()});
+    kernel.setIterations(getKernelIterations(kernel.getBody().front()));
+  }
+  auto objects = compileKernels(kernels, {});
+  if (failed(objects))
+    return diagnostics.getExitCode();
   ExportOptions exportOptions;
   exportOptions.compilerVersion = getVersionText();
   exportOptions.options = options.commandLine;
   exportOptions.modelName = llvm::sys::path::filename(options.input).str();
-  exportOptions.embedWeights = options.embedWeights;
-  std::string path = outputPath();
-  exportOptions.outputPath = path;
-  ::comm::exe::Executable executable;
-  if (failed(exportExecutable(*module, *model, exportOptions, executable)))
+  exportOptions.weights = embedsWeights(path) ? WeightStorage::Embed : WeightStorage::Reference;
+  auto directory = [](const std::string &file) {
+    std::string parent = llvm::sys::path::parent_path(file).str();
+    return parent.empty() ? std::string(".") : parent;
+  };
+  exportOptions.modelDir = directory(options.input);
+  exportOptions.outputDir = directory(path);
+  auto exported = exportExecutable(*module, std::move(*objects), exportOptions);
+  if (failed(exported))
     return diagnostics.getExitCode();
+  const ::comm::exe::Executable &executable = *exported;
   std::vector<uint8_t> bytes;
   std::string error;
   if (!::comm::exe::writeExecutable(executable, bytes, error)) {
@@ -307,9 +355,8 @@ int Compiler::run() {
       return exportFile();
     if (info.phase == Phase::Partition) {
       addReferences();
-      for (const std::string &layout : options.layouts)
-        if (failed(applyUserLayout(*module, layout)))
-          return diagnostics.getExitCode();
+      if (int code = applyLayouts())
+        return code;
     }
     if (int code = runPhase(info.phase))
       return code;

@@ -39,11 +39,12 @@ struct Options {
   std::vector<std::string> shapesFrom;                ///< --shapes-from, one entry each
   std::vector<std::string> layouts;                   ///< --layout value=...
   std::vector<std::string> disabled;                  ///< --no-<pass>
-  bool overlap = true, sequenceParallel = false, embedWeights = false, strictExternalData = false;
+  bool overlap = true, sequenceParallel = false, strictExternalData = false;
   bool explain = false, json = false, quiet = false, timing = false, commands = false;
   int verbose = 0;
   int64_t memoryLimit = 0, maxTensorBytes = 0, maxTotalBytes = 0;
   std::string stopAfter, dumpIR;
+  std::string weights = "auto"; ///< auto, reference or embed
   std::string commandLine; ///< as given, for the artifact
 };
 
