@@ -257,10 +257,8 @@ bool Compiler::embedsWeights(const std::string &path) const {
 int Compiler::exportFile() {
   std::string path = outputPath();
   std::vector<KernelSource> kernels;
-  for (KernelOp kernel : module->getOps<KernelOp>()) {
+  for (KernelOp kernel : module->getOps<KernelOp>())
     kernels.push_back({kernel.getSymName().str(), &kernel.getBody().front()});
-    kernel.setIterations(getKernelIterations(kernel.getBody().front()));
-  }
   auto objects = compileKernels(kernels, {});
   if (failed(objects))
     return diagnostics.getExitCode();

@@ -156,7 +156,7 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
   app.allow_extras();
   app.set_version_flag("--version", getVersionText());
   std::vector<std::string> byteTexts(3), dims, shapes;
-  std::string overlap = "auto", weights = "reference";
+  std::string overlap = "auto";
   int64_t tp = 0, dp = 0, sp = 0;
   std::string modelHelp = options.command == Command::Inspect ? "an .onnx or .commx file" : "an .onnx file";
   app.add_option("model", options.input, modelHelp)->required();
@@ -183,7 +183,7 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
         ->check(CLI::Range(int64_t(1), int64_t(4096)));
     app.add_flag("--sequence-parallel", options.sequenceParallel, "keep the residual stream split by tokens over tp")
         ->group("Plan");
-    app.add_option("--layout", options.layouts, "fix the layout of a value, e.g. --layout hidden=[[],[tp]]; repeatable")
+    app.add_option("--layout", options.layouts, "fix the layout of a value, e.g. --layout hidden=*,tp; repeatable")
         ->group("Plan")
         ->allow_extra_args(false);
     app.add_option("--memory", byteTexts[0], "limit per rank, e.g. 4GiB; exceeding it is an error (exit 5)")
@@ -202,11 +202,11 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
                    "bind every dimension from arrays, @inputs.npz; repeatable: one entry each")
         ->group("Shapes")
         ->allow_extra_args(false);
-    app.add_option(
-           "--weights", weights,
-           "reference: weights stay in the model's files; embed: copied into the executable (default reference)")
+    app.add_option("--weights", options.weights,
+                   "reference: weights stay in the model's files; embed: copied into the executable; auto: reference "
+                   "when the executable lies beside or above them (default auto)")
         ->group("Output")
-        ->check(CLI::IsMember({"reference", "embed"}));
+        ->check(CLI::IsMember({"auto", "reference", "embed"}));
     app.add_option("--stop-after", options.stopAfter, "print the IR after a phase to standard output (or -o) and stop")
         ->group("Output")
         ->check(CLI::IsMember({"import", "partition", "optimize", "schedule", "lower"}));
@@ -245,7 +245,6 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
     if (off)
       options.disabled.push_back(pass);
   options.overlap = overlap == "auto";
-  options.embedWeights = weights == "embed";
   if (options.command == Command::Compile && !buildGrid(options, tp, dp, sp, devices && devices->count() > 0))
     return options.devices.rfind("cpu", 0) == 0 || llvm::isDigit(options.devices[0]) ? kUsage : kDevice;
   return -1;
