@@ -24,6 +24,7 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 #include <chrono>
+#include <unistd.h>
 
 using namespace commc;
 using namespace mlir;
@@ -231,10 +232,8 @@ int Compiler::runPhase(Phase phase) {
   pipeline.partition.sequenceParallel = options.sequenceParallel;
   pipeline.lower.memoryLimit = options.memoryLimit;
   PassManager pm(&context);
-  DefaultTimingManager timing;
   if (options.timing) {
-    timing.setEnabled(true);
-    pm.enableTiming(timing);
+    pm.enableTiming();
   }
   buildPhase(phase, pm, pipeline);
   return succeeded(pm.run(*module)) ? kOk : diagnostics.getExitCode();

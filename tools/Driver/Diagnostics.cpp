@@ -18,24 +18,26 @@ static std::string nodeName(mlir::Location loc) {
   return name;
 }
 
-DiagnosticPrinter::DiagnosticPrinter(mlir::MLIRContext *context, bool verbose) : handler(context) {
-  handler.setHandler([this, verbose](mlir::Diagnostic &diagnostic) {
-    if (diagnostic.getSeverity() != mlir::DiagnosticSeverity::Error)
-      return mlir::success();
-    std::string text = diagnostic.str(), code = "E101", what = text;
-    if (text.size() > 6 && text[0] == '[' && text[1] == 'E') {
-      code = text.substr(1, text.find(']') - 1);
-      what = llvm::StringRef(text).substr(text.find(']') + 1).ltrim().str();
-    }
-    bool internal = code == "E101";
-    if (!sawError)
-      exitCode = internal ? kInternal : code[1] - '0';
-    sawError = true;
-    printError(code, internal ? "internal: " + what : what, nodeName(diagnostic.getLocation()),
-               internal ? "--explain, and report the model's structure: this is a defect of commc" : "");
-    if (verbose)
-      for (mlir::Diagnostic &note : diagnostic.getNotes())
-        llvm::errs() << "  note: " << note.str() << "\n";
-    return mlir::success();
-  });
+DiagnosticPrinter::DiagnosticPrinter(mlir::MLIRContext *context, bool verbose)
+    : handler(context, [this, verbose](mlir::Diagnostic &diagnostic) {
+        if (diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error)
+          print(diagnostic, verbose);
+        return mlir::success();
+      }) {}
+
+void DiagnosticPrinter::print(mlir::Diagnostic &diagnostic, bool verbose) {
+  std::string text = diagnostic.str(), code = "E101", what = text;
+  if (text.size() > 6 && text[0] == '[' && text[1] == 'E' && text.find(']') != std::string::npos) {
+    code = text.substr(1, text.find(']') - 1);
+    what = llvm::StringRef(text).substr(text.find(']') + 1).ltrim().str();
+  }
+  bool internal = code == "E101";
+  if (!sawError)
+    exitCode = internal ? int(kInternal) : code[1] - '0';
+  sawError = true;
+  printError(code, internal ? "internal: " + what : what, nodeName(diagnostic.getLocation()),
+             internal ? "--explain, and report the model's structure: this is a defect of commc" : "");
+  if (verbose)
+    for (mlir::Diagnostic &note : diagnostic.getNotes())
+      llvm::errs() << "  note: " << note.str() << "\n";
 }

@@ -13,6 +13,7 @@ public:
   int getExitCode() const { return exitCode; }
 
 private:
+  void print(mlir::Diagnostic &diagnostic, bool verbose);
   mlir::ScopedDiagnosticHandler handler;
   int exitCode = 1;
   bool sawError = false;
