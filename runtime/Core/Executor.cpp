@@ -356,9 +356,14 @@ struct Executor::Impl {
     for (const Patch &p : patches)
       steps[static_cast<size_t>(p.step)].operands[static_cast<size_t>(p.operand)] = runAddress(prog.values[p.value]);
     loadInputs();
-    for (Step &step : steps)
+    for (Step &step : steps) {
+      if (counters.progress) {
+        counters.command->store(step.command, std::memory_order_relaxed);
+        counters.progress->fetch_add(1, std::memory_order_relaxed);
+      }
       if (Status s = runStep(step, counters, trace); !s)
         return s;
+    }
     storeOutputs();
     if (counters.collectives != planned)
       return {Code::Internal, "executed " + std::to_string(counters.collectives) + " collectives of " +
