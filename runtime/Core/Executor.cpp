@@ -357,10 +357,6 @@ struct Executor::Impl {
       steps[static_cast<size_t>(p.step)].operands[static_cast<size_t>(p.operand)] = runAddress(prog.values[p.value]);
     loadInputs();
     for (Step &step : steps) {
-      if (counters.progress) {
-        counters.command->store(step.command, std::memory_order_relaxed);
-        counters.progress->fetch_add(1, std::memory_order_relaxed);
-      }
       if (Status s = runStep(step, counters, trace); !s)
         return s;
     }

@@ -9,7 +9,6 @@
 #include "runtime/Core/Trace.h"
 #include "runtime/Core/Weights.h"
 #include "runtime/Kernels/Kernel.h"
-#include <atomic>
 #include <memory>
 
 namespace comm::rt {
@@ -17,9 +16,6 @@ namespace comm::rt {
 struct RunCounters {
   int64_t collectives = 0; ///< finished
   int64_t waitNs = 0;      ///< compute blocked on communication
-  /// Where a watcher sees which command this rank is in, and that it still moves; may be null.
-  std::atomic<uint64_t> *progress = nullptr;
-  std::atomic<int32_t> *command = nullptr;
 };
 
 /// What a rank's programs share. Borrowed for the life of the executor.
