@@ -1,5 +1,6 @@
 //===- Engine.h - runs the ranks of a session -------------------*- C++ -*-===//
 #pragma once
+#include "runtime/Core/Launcher.h"
 #include "runtime/Core/Rank.h"
 
 namespace comm::rt {
@@ -31,5 +32,11 @@ public:
 /// One rank, in the caller's process and thread. All arguments are borrowed.
 Status createSoloEngine(const LoadedExecutable &, const WeightFiles *, const NativeCode *, const EngineOptions &,
                         std::unique_ptr<Engine> &out);
+
+/// Several ranks behind the launcher; inputs and outputs go through memory that all of them share.
+Status createGroupEngine(const LoadedExecutable &, const WeightFiles *, const NativeCode *, const EngineOptions &,
+                         std::unique_ptr<Engine> &out);
+/// The factory of the program behind a process rank: loads the executable that the setup names.
+Status createProcessRank(const RankEnvironment &, std::unique_ptr<RankMain> &out);
 
 } // namespace comm::rt

@@ -181,6 +181,7 @@ struct Executor::Impl {
     op.dtype = in.dtype;
     op.group = prog.grid.members(ctx.rank, names);
     op.label = c.label.c_str();
+    op.program = ctx.program;
     op.planId = *attr<int64_t>(c, "plan_id");
     int64_t members = static_cast<int64_t>(op.group.size()), mine = prog.grid.coordinate(ctx.rank, names),
             n = exe::numElements(in.shape);
@@ -291,14 +292,16 @@ struct Executor::Impl {
         std::memcpy(step.collective.out, step.collective.in,
                     static_cast<size_t>(step.collective.count * exe::byteWidth(step.collective.dtype)));
       if (step.kind == StepKind::Collective)
-        ++counters.collectives;
+        record(step.ticket, step.command, now, counters, trace, now);
       return Status::ok();
     }
-    if (Status s = ctx.comm->start(step.collective, step.ticket); !s)
+    if (step.kind == StepKind::Start) {
+      step.issuedNs = now;
+      return ctx.comm->start(step.collective, step.ticket);
+    }
+    if (Status s = ctx.comm->run(step.collective, step.ticket); !s)
       return s;
-    if (step.kind == StepKind::Collective)
-      return finishCollective(step.ticket, step.command, now, counters, trace, now);
-    step.issuedNs = now;
+    record(step.ticket, step.command, now, counters, trace, now);
     return Status::ok();
   }
 
@@ -307,17 +310,22 @@ struct Executor::Impl {
     if (ctx.comm)
       if (Status s = ctx.comm->wait(ticket); !s)
         return s;
+    record(ticket, issuer, issued, counters, trace, now);
+    return Status::ok();
+  }
+
+  /// Counts a finished collective for which compute waited since `now`.
+  void record(int64_t ticket, int32_t issuer, int64_t issued, RunCounters &counters, TraceBuffer *trace, int64_t now) {
     int64_t end = traceNowNs();
     ++counters.collectives;
     counters.waitNs += end - now;
-    if (trace) {
-      TraceEvent e{TraceKind::Collective, issuer, now, end, issued};
-      if (ctx.comm)
-        ctx.comm->span(ticket, e.beginNs, e.endNs);
-      trace->add(e);
-      trace->add({TraceKind::Wait, issuer, now, end, issued});
-    }
-    return Status::ok();
+    if (!trace)
+      return;
+    TraceEvent e{TraceKind::Collective, issuer, now, end, issued};
+    if (ctx.comm)
+      ctx.comm->span(ticket, e.beginNs, e.endNs);
+    trace->add(e);
+    trace->add({TraceKind::Wait, issuer, now, end, issued});
   }
 
   Status runStep(Step &step, RunCounters &counters, TraceBuffer *trace) {
@@ -349,6 +357,20 @@ struct Executor::Impl {
     return s;
   }
 
+  /// After a failure in step `failed`: collectives in flight end before their buffers are used again. When the inputs
+  /// were at fault all ranks stop at the same command and the next run can go on.
+  void drain(size_t failed) {
+    std::map<int64_t, bool> flying;
+    for (size_t i = 0; i < failed; ++i)
+      if (steps[i].kind == StepKind::Start || steps[i].kind == StepKind::Wait)
+        flying[steps[i].ticket] = steps[i].kind == StepKind::Start;
+    for (const auto &[ticket, active] : flying)
+      if (active && ctx.comm) {
+        Status ignored = ctx.comm->wait(ticket);
+        (void)ignored; // the first failure is the one to tell
+      }
+  }
+
   Status run(const std::vector<const void *> &inputs, const std::vector<void *> &outputs, RunCounters &counters,
              TraceBuffer *trace) {
     wholeIns = &inputs;
@@ -356,10 +378,11 @@ struct Executor::Impl {
     for (const Patch &p : patches)
       steps[static_cast<size_t>(p.step)].operands[static_cast<size_t>(p.operand)] = runAddress(prog.values[p.value]);
     loadInputs();
-    for (Step &step : steps) {
-      if (Status s = runStep(step, counters, trace); !s)
+    for (size_t i = 0; i < steps.size(); ++i)
+      if (Status s = runStep(steps[i], counters, trace); !s) {
+        drain(i);
         return s;
-    }
+      }
     storeOutputs();
     if (counters.collectives != planned)
       return {Code::Internal, "executed " + std::to_string(counters.collectives) + " collectives of " +

@@ -21,6 +21,7 @@ struct RunCounters {
 /// What a rank's programs share. Borrowed for the life of the executor.
 struct RankContext {
   int64_t rank = 0;
+  uint64_t program = 0; ///< identity of executable and entry, for the check between ranks
   uint8_t *arena = nullptr;
   WeightStore *weights = nullptr;
   PackCache *cache = nullptr;

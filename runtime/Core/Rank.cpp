@@ -1,6 +1,7 @@
 //===- Rank.cpp - everything that one rank owns ---------------------------===//
 #include "runtime/Core/Rank.h"
 #include <algorithm>
+#include <cstdlib>
 
 namespace comm::rt {
 
@@ -23,6 +24,13 @@ bool usesNativeCode(const exe::Executable &exe, bool reference) {
   return false;
 }
 
+Status loadNativeCode(const exe::Executable &exe, std::unique_ptr<NativeCode> &out) {
+  size_t index = 0;
+  if (Status s = chooseNativeObject(exe.objects, index); !s)
+    return s;
+  return NativeCode::load(exe.objects[index].bytes.data(), exe.objects[index].bytes.size(), out);
+}
+
 Rank::~Rank() = default;
 
 Status Rank::create(const LoadedExecutable &loaded, const WeightFiles *files, const NativeCode *native,
@@ -37,7 +45,11 @@ Status Rank::create(const LoadedExecutable &loaded, const WeightFiles *files, co
   context.native = native;
   context.team = &out->team;
   context.comm = comm;
+  // 52 bits of the hash, then split or reference, then the entry: ranks that run different programs must not match.
+  uint64_t identity = std::strtoull(loaded.hash.substr(0, 13).c_str(), nullptr, 16) << 12 | uint64_t(options.reference)
+                                                                                                << 11;
   for (const exe::Entry &entry : loaded.exe.entries) {
+    context.program = identity + out->executors.size();
     out->executors.emplace_back();
     if (Status s = Executor::prepare(programOf(entry, options.reference), loaded.exe, context, out->executors.back());
         !s)

@@ -17,6 +17,9 @@ int64_t arenaBytes(const exe::Executable &, bool reference);
 /// True when a program calls native code.
 bool usesNativeCode(const exe::Executable &, bool reference);
 
+/// The native code for this CPU; the caller has made sure that it is trusted.
+Status loadNativeCode(const exe::Executable &, std::unique_ptr<NativeCode> &out);
+
 class Rank {
 public:
   ~Rank();

@@ -64,9 +64,9 @@ Status Session::create(std::shared_ptr<const LoadedExecutable> loaded, const com
     return st;
   if (Status st = WeightFiles::open(exe, s.loaded->path, true, s.files); !st)
     return st;
-  if (ranks == 1)
-    return createSoloEngine(*s.loaded, s.files.get(), s.native.get(), s.options, s.engine);
-  return {Code::Unsupported, "this build runs one rank only"};
+  // One rank needs no company: it runs here, on the caller's own buffers.
+  return (ranks == 1 ? createSoloEngine : createGroupEngine)(*s.loaded, s.files.get(), s.native.get(), s.options,
+                                                             s.engine);
 }
 
 Status Session::prepareNative(bool trustNative) {
@@ -74,11 +74,7 @@ Status Session::prepareNative(bool trustNative) {
     return Status::ok();
   if (!trustNative && !trustedExecutables().contains(loaded->hash))
     return {Code::Untrusted, loaded->path + " carries native code and was not compiled by this user on this machine"};
-  size_t index = 0;
-  if (Status s = chooseNativeObject(loaded->exe.objects, index); !s)
-    return s;
-  const exe::NativeObject &object = loaded->exe.objects[index];
-  return NativeCode::load(object.bytes.data(), object.bytes.size(), native);
+  return loadNativeCode(loaded->exe, native);
 }
 
 Status Session::bind(const std::vector<exe::Port> &ports, const comm_tensor *tensors, int32_t count, bool outputs,

@@ -1,0 +1,261 @@
+//===- GroupEngine.cpp - several ranks, as processes or threads -----------===//
+// The caller's side and the ranks' side of a session. Whole inputs and outputs lie in the memory that the launcher
+// shares with all ranks; a request names the entry to run, a reply carries the counters and the trace.
+//===----------------------------------------------------------------------===//
+#include "runtime/Core/CommThread.h"
+#include "runtime/Core/Engine.h"
+#include <algorithm>
+#include <cstring>
+
+namespace comm::rt {
+namespace {
+constexpr size_t alignment = 64;
+
+/// What a rank must know to prepare the same programs as the caller; plain text, a field per line, the path last.
+std::string formatSetup(const LoadedExecutable &loaded, const EngineOptions &o) {
+  return loaded.hash + "\n" + std::to_string(o.reference) + "\n" + std::to_string(o.trace) + "\n" +
+         std::to_string(o.computeThreads) + "\n" + std::to_string(o.timeoutMs) + "\n" + loaded.path;
+}
+
+bool parseSetup(const std::string &text, std::string &hash, EngineOptions &o, std::string &path) {
+  std::vector<std::string> fields;
+  size_t begin = 0;
+  for (int i = 0; i < 5; ++i) {
+    size_t end = text.find('\n', begin);
+    if (end == std::string::npos)
+      return false;
+    fields.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  hash = fields[0];
+  o.reference = fields[1] == "1";
+  o.trace = fields[2] == "1";
+  o.computeThreads = std::atoi(fields[3].c_str());
+  o.timeoutMs = std::atoll(fields[4].c_str());
+  path = text.substr(begin);
+  return true;
+}
+
+/// Where inputs and outputs lie in the shared memory, by entry and port. Entries overlap: they never run together.
+struct SharedLayout {
+  SharedLayout(const exe::Executable &exe, bool reference) {
+    size_t inputEnd = 0;
+    for (const exe::Entry &e : exe.entries)
+      inputEnd = std::max(inputEnd, place(programOf(e, reference).inputs, 0, inputs));
+    for (const exe::Entry &e : exe.entries)
+      total = std::max(total, place(programOf(e, reference).outputs, inputEnd, outputs));
+  }
+  std::vector<std::vector<size_t>> inputs, outputs;
+  size_t total = 0;
+
+private:
+  static size_t place(const std::vector<exe::Port> &ports, size_t at, std::vector<std::vector<size_t>> &out) {
+    out.emplace_back();
+    for (const exe::Port &port : ports) {
+      out.back().push_back(at);
+      auto bytes = static_cast<size_t>(exe::byteSize(port.dtype, port.shape));
+      at += (bytes + alignment) / alignment * alignment; // empty tensors get an address of their own
+    }
+    return at;
+  }
+};
+
+/// Fixed part of a reply; trace events follow.
+struct Reply {
+  int64_t waitNs = 0, collectives = 0, planned = 0, bytesSent = 0, weightBytes = 0;
+};
+
+//===--- a rank's side ----------------------------------------------------===//
+class SessionRank final : public RankMain {
+public:
+  SessionRank(const RankEnvironment &environment) : env(environment) {}
+
+  /// `shared` is the caller's executable when the rank is a thread, else null and the rank loads it by itself.
+  Status create(const LoadedExecutable *shared, const WeightFiles *sharedFiles, const NativeCode *sharedNative) {
+    std::string hash, path;
+    if (!parseSetup(env.setup, hash, options, path))
+      return {Code::Internal, "a rank got a setup that it cannot read"};
+    loaded = shared;
+    files = sharedFiles;
+    native = sharedNative;
+    if (!loaded)
+      if (Status s = loadAlone(path); !s)
+        return s;
+    if (loaded->hash != hash)
+      return {Code::BadExecutable, "rank " + std::to_string(env.rank) + " found another executable at " + path + ": " +
+                                       loaded->hash + ", not " + hash};
+    void *arena = nullptr;
+    if (Status s = env.transport->allocateArena(static_cast<size_t>(arenaBytes(loaded->exe, options.reference)), arena);
+        !s)
+      return s;
+    comm = std::make_unique<CommThread>(*env.transport,
+                                        CommThreadOptions{options.timeoutMs, env.threadSpinNs, env.callerSpinNs});
+    layout = std::make_unique<SharedLayout>(loaded->exe, options.reference);
+    return Rank::create(*loaded, files, native, {options.reference, options.computeThreads}, env.rank,
+                        static_cast<uint8_t *>(arena), comm.get(), rank);
+  }
+
+  Status handle(const std::string &request, std::string &reply) override {
+    Reply head;
+    head.weightBytes = rank->weightBytes();
+    std::vector<TraceEvent> events;
+    if (!request.empty()) {
+      auto entry = static_cast<size_t>(std::atoll(request.c_str()));
+      if (Status s = run(entry, head, events); !s)
+        return s;
+    }
+    reply.assign(reinterpret_cast<const char *>(&head), sizeof(head));
+    reply.append(reinterpret_cast<const char *>(events.data()), events.size() * sizeof(TraceEvent));
+    return Status::ok();
+  }
+
+private:
+  Status loadAlone(const std::string &path) {
+    if (Status s = LoadedExecutable::load(path, ownLoaded); !s)
+      return s;
+    loaded = ownLoaded.get();
+    if (Status s = WeightFiles::open(loaded->exe, path, false, ownFiles); !s) // the caller has checked the hashes
+      return s;
+    files = ownFiles.get();
+    if (!usesNativeCode(loaded->exe, options.reference)) // the caller has checked that it is trusted
+      return Status::ok();
+    Status s = loadNativeCode(loaded->exe, ownNative);
+    native = ownNative.get();
+    return s;
+  }
+
+  Status run(size_t entry, Reply &head, std::vector<TraceEvent> &events) {
+    std::vector<const void *> in;
+    std::vector<void *> out;
+    for (size_t offset : layout->inputs[entry])
+      in.push_back(env.shared + offset);
+    for (size_t offset : layout->outputs[entry])
+      out.push_back(env.shared + offset);
+    events.resize(options.trace ? static_cast<size_t>(rank->traceCapacity(entry)) : 0);
+    TraceBuffer trace{events.data(), static_cast<int64_t>(events.size()), 0};
+    RunCounters counters;
+    int64_t sentBefore = comm->bytesSent();
+    Status s = rank->run(entry, in, out, counters, options.trace ? &trace : nullptr);
+    events.resize(static_cast<size_t>(trace.count));
+    head.waitNs = counters.waitNs;
+    head.collectives = counters.collectives;
+    head.planned = rank->plannedCollectives(entry);
+    head.bytesSent = comm->bytesSent() - sentBefore;
+    return s;
+  }
+
+  const RankEnvironment env;
+  EngineOptions options;
+  std::unique_ptr<LoadedExecutable> ownLoaded;
+  std::unique_ptr<WeightFiles> ownFiles;
+  std::unique_ptr<NativeCode> ownNative;
+  const LoadedExecutable *loaded = nullptr;
+  const WeightFiles *files = nullptr;
+  const NativeCode *native = nullptr;
+  std::unique_ptr<CommThread> comm;
+  std::unique_ptr<SharedLayout> layout;
+  std::unique_ptr<Rank> rank; ///< after what it borrows
+};
+
+//===--- the caller's side ------------------------------------------------===//
+class GroupEngine final : public Engine {
+public:
+  GroupEngine(const LoadedExecutable &loaded, const EngineOptions &options)
+      : loaded(loaded), options(options), layout(loaded.exe, options.reference) {}
+
+  Status create(const WeightFiles *files, const NativeCode *native) {
+    RankGroupOptions o;
+    o.as = options.threads ? RanksAs::Threads : RanksAs::Processes;
+    o.ranks = static_cast<int32_t>(programOf(loaded.exe.entries[0], options.reference).grid.ranks());
+    o.arenaBytes = static_cast<size_t>(arenaBytes(loaded.exe, options.reference));
+    o.sharedBytes = layout.total;
+    o.setup = formatSetup(loaded, options);
+    o.timeoutMs = options.timeoutMs;
+    const LoadedExecutable *shared = &loaded;
+    auto factory = [shared, files, native](const RankEnvironment &env, std::unique_ptr<RankMain> &out) {
+      auto rank = std::make_unique<SessionRank>(env);
+      Status s = rank->create(shared, files, native);
+      out = std::move(rank);
+      return s;
+    };
+    if (Status s = RankGroup::start(o, factory, group); !s)
+      return s;
+    std::vector<std::string> replies;
+    if (Status s = group->call("", replies); !s)
+      return s;
+    for (const std::string &text : replies) {
+      Reply reply;
+      if (!parse(text, reply))
+        return {Code::Internal, "a rank sent a reply that cannot be read"};
+      largestWeights = std::max(largestWeights, reply.weightBytes);
+    }
+    return Status::ok();
+  }
+
+  Status run(size_t entry, const std::vector<const void *> &inputs, const std::vector<void *> &outputs,
+             RunResult &result) override {
+    const exe::Program &program = programOf(loaded.exe.entries[entry], options.reference);
+    uint8_t *memory = group->shared();
+    for (size_t i = 0; i < inputs.size(); ++i)
+      std::memcpy(memory + layout.inputs[entry][i], inputs[i], bytesOf(program.inputs[i]));
+    std::vector<std::string> replies;
+    if (Status s = group->call(std::to_string(entry), replies); !s)
+      return s;
+    result.collectives = INT64_MAX;
+    for (const std::string &text : replies) {
+      Reply reply;
+      if (!parse(text, reply))
+        return {Code::Internal, "a rank sent a reply that cannot be read"};
+      result.waitNs = std::max(result.waitNs, reply.waitNs);
+      result.bytesSent = std::max(result.bytesSent, reply.bytesSent);
+      result.collectives = std::min(result.collectives, reply.collectives);
+      result.planned = std::max(result.planned, reply.planned);
+      std::vector<TraceEvent> events((text.size() - sizeof(Reply)) / sizeof(TraceEvent));
+      if (!events.empty())
+        std::memcpy(events.data(), text.data() + sizeof(Reply), events.size() * sizeof(TraceEvent));
+      result.trace.push_back(std::move(events));
+    }
+    if (result.collectives != result.planned)
+      return {Code::Internal, "a rank executed " + std::to_string(result.collectives) + " collectives of " +
+                                  std::to_string(result.planned) + " planned"};
+    for (size_t i = 0; i < outputs.size(); ++i)
+      std::memcpy(outputs[i], memory + layout.outputs[entry][i], bytesOf(program.outputs[i]));
+    return Status::ok();
+  }
+
+  int64_t weightBytes() const override { return largestWeights; }
+
+private:
+  static size_t bytesOf(const exe::Port &port) { return static_cast<size_t>(exe::byteSize(port.dtype, port.shape)); }
+  static bool parse(const std::string &text, Reply &reply) {
+    if (text.size() < sizeof(Reply) || (text.size() - sizeof(Reply)) % sizeof(TraceEvent) != 0)
+      return false;
+    std::memcpy(&reply, text.data(), sizeof(Reply));
+    return true;
+  }
+
+  const LoadedExecutable &loaded;
+  const EngineOptions options;
+  const SharedLayout layout;
+  std::unique_ptr<RankGroup> group;
+  int64_t largestWeights = 0;
+};
+} // namespace
+
+Status createGroupEngine(const LoadedExecutable &loaded, const WeightFiles *files, const NativeCode *native,
+                         const EngineOptions &options, std::unique_ptr<Engine> &out) {
+  auto engine = std::make_unique<GroupEngine>(loaded, options);
+  if (Status s = engine->create(files, native); !s)
+    return s;
+  out = std::move(engine);
+  return Status::ok();
+}
+
+Status createProcessRank(const RankEnvironment &env, std::unique_ptr<RankMain> &out) {
+  auto rank = std::make_unique<SessionRank>(env);
+  Status s = rank->create(nullptr, nullptr, nullptr);
+  out = std::move(rank);
+  return s;
+}
+
+} // namespace comm::rt
