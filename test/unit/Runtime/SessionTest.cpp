@@ -166,6 +166,55 @@ TEST_P(Ranks, SubGroupsOfATwoDimensionalGrid) {
     }
 }
 
+/// y = table[ids], rows of the table split over ranks, one all_reduce; another collective is in flight meanwhile.
+Executable makeEmbedding(int64_t ranks) {
+  Executable exe;
+  exe.compilerVersion = exe.modelName = "embedding";
+  std::vector<float> table(10 * 3);
+  for (size_t i = 0; i < table.size(); ++i)
+    table[i] = static_cast<float>(i);
+  addWeight(exe, "table", {10, 3}, table, splitOn(2, 0, {"tp"}));
+  auto build = [&](std::vector<Axis> axes) {
+    ProgramBuilder b(std::move(axes));
+    bool split = !b.program.grid.axes.empty();
+    std::vector<std::string> over = split ? std::vector<std::string>{"tp"} : std::vector<std::string>{};
+    int32_t partial = b.comm({4, 3}), sum = b.comm({4, 3}), other = b.comm({8}), moved = b.comm({8});
+    int32_t ids = b.input("ids", {4}, {}, DType::I64);
+    int64_t rows = shardRange(10, {{"tp"}, 1}, b.program.grid, 0).local;
+    b.command("fill", {}, {other}, {{"value", 1.0}});
+    int64_t token = b.start("all_reduce", other, moved, over, {{"reduce", std::string("sum")}});
+    b.command("embedding", {b.weight(0, {rows, 3}), ids}, {partial}, {{"vocab", int64_t(10)}, {"axes", over}}).label =
+        "words";
+    b.wait(token);
+    b.collective("all_reduce", partial, sum, over, {{"reduce", std::string("sum")}});
+    b.outputOf("y", sum, {4, 3});
+    return b.program;
+  };
+  exe.entries.push_back({"main", build({{"tp", ranks}}), build({}), {}});
+  return exe;
+}
+
+// An id that is out of range is the caller's fault: named, and the session goes on.
+TEST_P(Ranks, BadDataFailsTheRunOnly) {
+  ExecutableHandle e = load(saveExecutable(makeEmbedding(ranks()), folder / "e.commx"));
+  SessionHandle s = open(e, options());
+  ASSERT_TRUE(s);
+  for (int round = 0; round < 3; ++round)
+    for (int64_t bad : {int64_t(-2), int64_t(10), int64_t(-11), INT64_MAX}) {
+      int64_t dims[] = {4}, ids[] = {0, 9, bad, 4};
+      Floats y = floats("y", {4, 3}, NAN);
+      comm_tensor in{"ids", COMM_I64, 1, dims, ids, sizeof(ids)}, out = y.view();
+      comm_status status = comm_session_run(s.get(), 0, &in, 1, &out, 1);
+      if (bad == -2) { // counts from the end
+        ASSERT_EQ(status, COMM_OK) << comm_last_error();
+        EXPECT_EQ(y.data, (std::vector<float>{0, 1, 2, 27, 28, 29, 24, 25, 26, 12, 13, 14}));
+      } else {
+        EXPECT_EQ(status, COMM_INVALID_ARGUMENT);
+        EXPECT_NE(std::string(comm_last_error()).find("words"), std::string::npos) << comm_last_error();
+      }
+    }
+}
+
 TEST_P(Ranks, TraceHasEveryCommandOfEveryRank) {
   comm_session_options o = options();
   o.trace = 1;
