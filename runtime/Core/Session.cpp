@@ -1,5 +1,6 @@
 //===- Session.cpp - an executable ready to run ---------------------------===//
 #include "runtime/Core/Session.h"
+#include "runtime/Core/Memory.h"
 #include "runtime/Core/UserList.h"
 #include <algorithm>
 
@@ -60,6 +61,12 @@ Status Session::create(std::shared_ptr<const LoadedExecutable> loaded, const com
     if (programOf(e, s.options.reference).grid.ranks() != ranks)
       return {Code::Unsupported,
               "entries '" + exe.entries[0].name + "' and '" + e.name + "' are for different numbers of ranks"};
+  int64_t arenas = 0;
+  if (__builtin_mul_overflow(arenaBytes(exe, s.options.reference), ranks, &arenas))
+    arenas = INT64_MAX;
+  if (Status st = requireMemory(arenas, "the arenas of " + std::to_string(ranks) + (ranks == 1 ? " rank" : " ranks"));
+      !st)
+    return st;
   if (Status st = s.prepareNative(o.trust_native != 0); !st)
     return st;
   if (Status st = WeightFiles::open(exe, s.loaded->path, true, s.files); !st)
