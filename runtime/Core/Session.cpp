@@ -3,6 +3,7 @@
 #include "runtime/Core/Memory.h"
 #include "runtime/Core/UserList.h"
 #include <algorithm>
+#include <cstring>
 
 namespace comm::rt {
 namespace {
@@ -17,6 +18,14 @@ std::string tensorText(exe::DType dtype, const int64_t *dims, size_t rank) {
   return exe::dtypeName(dtype) + shapeText(dims, rank);
 }
 
+/// The number in an enumeration that a C caller filled: it may be any.
+template <class E> int numberOf(const E &value) {
+  static_assert(sizeof(E) == sizeof(int), "enumerations of the C interface are ints");
+  int number;
+  std::memcpy(&number, &value, sizeof(number));
+  return number;
+}
+
 /// The tensor of a caller is what the port says.
 Status checkTensor(const exe::Port &port, const comm_tensor &t, const char *what) {
   auto bad = [&](const std::string &text) {
@@ -24,12 +33,13 @@ Status checkTensor(const exe::Port &port, const comm_tensor &t, const char *what
   };
   if (t.rank < 0 || (t.rank > 0 && !t.dims))
     return bad("its dimensions are missing");
-  bool same = static_cast<int>(t.dtype) == static_cast<int>(port.dtype) &&
-              static_cast<size_t>(t.rank) == port.shape.size() &&
+  int dtype = numberOf(t.dtype);
+  bool same = dtype == static_cast<int>(port.dtype) && static_cast<size_t>(t.rank) == port.shape.size() &&
               std::equal(port.shape.begin(), port.shape.end(), t.dims);
   if (!same)
     return bad("expected " + tensorText(port.dtype, port.shape.data(), port.shape.size()) + ", got " +
-               tensorText(static_cast<exe::DType>(t.dtype), t.dims, static_cast<size_t>(t.rank)));
+               tensorText(dtype < 0 || dtype > 255 ? exe::DType(255) : static_cast<exe::DType>(dtype), t.dims,
+                          static_cast<size_t>(t.rank)));
   int64_t bytes = exe::byteSize(port.dtype, port.shape);
   if (t.bytes != static_cast<size_t>(bytes))
     return bad("its shape needs " + std::to_string(bytes) + " bytes, the buffer has " + std::to_string(t.bytes));
@@ -45,11 +55,12 @@ Status Session::create(std::shared_ptr<const LoadedExecutable> loaded, const com
   Session &s = *out;
   s.loaded = std::move(loaded);
   const exe::Executable &exe = s.loaded->exe;
+  int ranksAs = numberOf(o.ranks_as);
   if (o.threads < 0 || o.threads > 1024 || o.timeout_ms < 0 ||
-      (o.ranks_as != COMM_RANKS_PROCESSES && o.ranks_as != COMM_RANKS_THREADS))
+      (ranksAs != COMM_RANKS_PROCESSES && ranksAs != COMM_RANKS_THREADS))
     return {Code::InvalidArgument, "session options: threads, timeout_ms or ranks_as is out of range"};
   s.options.reference = o.reference != 0;
-  s.options.threads = o.ranks_as == COMM_RANKS_THREADS;
+  s.options.threads = ranksAs == COMM_RANKS_THREADS;
   s.options.trace = o.trace != 0;
   s.options.computeThreads = std::max(1, o.threads);
   if (o.timeout_ms > 0)
