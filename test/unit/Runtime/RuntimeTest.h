@@ -17,6 +17,7 @@ public:
     char name[] = "/tmp/comm-test-XXXXXX";
     path = ::mkdtemp(name);
     ::setenv("XDG_CACHE_HOME", (path + "/cache").c_str(), 1);
+    ::setenv("COMM_RANK_PROGRAM", TEST_RANK_PROGRAM, 1); // it lies elsewhere than the test
     EXPECT_EQ(std::system(("mkdir -p " + path + "/cache").c_str()), 0);
   }
   ~TemporaryFolder() { EXPECT_EQ(std::system(("rm -rf " + path).c_str()), 0); }

@@ -72,8 +72,25 @@ expect 0 "entry decode" state1.commx --entry=decode --save-outputs d.npz
 
 # More ranks give the same numbers.
 for ranks_as in processes threads; do
-  expect 0 "expect  1 tensors  max abs error 0" matmul2.commx --expect @a.npz,0,1e-5 --ranks-as=$ranks_as || exit 1
+  expect 0 "  ok" matmul2.commx --expect @a.npz,0,1e-5 --ranks-as=$ranks_as
   expect 0 "collectives 1/1" matmul4.commx --verify --ranks-as=$ranks_as
   expect 0 "2 ranks" state2.commx --verify=0,0 --entry=decode --ranks-as=$ranks_as
 done
+
+# A rank that is killed ends the run with exit 8, soon, and is named.
+"$commrun" matmul2.commx --bench --iterations=100000000 --timeout=20 2> killed.txt &
+run=$!
+for _ in $(seq 100); do
+  rank=$(pgrep -P $run -n) && break
+  sleep 0.1
+done
+sleep 0.5
+kill -9 "$rank"
+begin=$SECONDS
+wait $run
+rc=$?
+if [ $rc -ne 8 ] || [ $((SECONDS - begin)) -gt 10 ] || ! grep -q 'error\[E801\]: rank [01] was ended by signal 9' killed.txt; then
+  echo "a killed rank: exit $rc after $((SECONDS - begin)) s: $(cat killed.txt)"
+  exit 1
+fi
 echo "commrun: all passed"
