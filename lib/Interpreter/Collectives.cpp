@@ -337,7 +337,8 @@ FailureOr<HostTensor> comm::assemble(ArrayRef<HostTensor> shards, RankedTensorTy
     if (!partial.empty()) {
       if (view.coordinate(rank, partial) != 0)
         continue;
-      for (int64_t member : ArrayRef<int64_t>(view.group(rank, partial, shards.size())).drop_front())
+      SmallVector<int64_t> group = view.group(rank, partial, shards.size());
+      for (int64_t member : ArrayRef<int64_t>(group).drop_front())
         accumulate(shard, shards[member], ReduceKind::Sum, options.integerStandIns);
     }
     SmallVector<int64_t> start(type.getRank(), 0), count(type.getShape());

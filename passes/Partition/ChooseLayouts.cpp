@@ -3,6 +3,7 @@
 // Rewrites  nothing; writes comm.layout and comm.factors
 // Skips     functions with comm.reference; grids of one rank
 //===----------------------------------------------------------------------===//
+#include "Fill.h"
 #include "Search.h"
 #include "comm/Analysis/Explain.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -87,6 +88,26 @@ void explainAxis(const Graph &graph, unsigned axis, ArrayRef<Decision> decisions
 
 struct ChooseLayouts : impl::ChooseLayoutsPassBase<ChooseLayouts> {
   using ChooseLayoutsPassBase::ChooseLayoutsPassBase;
+
+  /// Searches all axes; again without the choices whose fill would reach a sum, until there are none. Each round takes at least one away.
+  SmallVector<std::vector<Decision>> search(Graph &graph, const SearchOptions &options) {
+    while (true) {
+      SmallVector<std::vector<Decision>> decisions;
+      for (unsigned axis = 0; axis < graph.grid.count(); ++axis)
+        decisions.push_back(searchAxis(graph, axis, options));
+      SmallVector<UnsafeFill> unsafe = findUnsafeFill(graph);
+      if (unsafe.empty())
+        return decisions;
+      for (const UnsafeFill &fill : unsafe) {
+        OpInfo &op = graph.ops[fill.op];
+        op.banned.push_back({fill.axis, op.choices[fill.axis]});
+        explain(op.op, "layout", "over " + graph.grid.names[fill.axis].getValue() + " not " + describeChoice(graph, op, op.choices[fill.axis]) + ": " + fill.why);
+        ++numRefused;
+      }
+      graph.forgetPlan();
+    }
+  }
+
   void runOnOperation() override {
     GridOp gridOp = getGrid(getOperation());
     if (!gridOp || gridOp.getNumRanks() == 1)
@@ -102,9 +123,7 @@ struct ChooseLayouts : impl::ChooseLayoutsPassBase<ChooseLayouts> {
       FailureOr<Graph> graph = Graph::build(function, grid);
       if (failed(graph))
         return signalPassFailure();
-      SmallVector<std::vector<Decision>> decisions;
-      for (unsigned axis = 0; axis < grid.count(); ++axis)
-        decisions.push_back(searchAxis(*graph, axis, options));
+      SmallVector<std::vector<Decision>> decisions = search(*graph, options);
       for (unsigned axis = 0; axis < grid.count(); ++axis)
         if (grid.sizes[axis] > 1)
           explainAxis(*graph, axis, decisions[axis]);

@@ -129,10 +129,31 @@ FailureOr<Graph> Graph::build(func::FuncOp function, const GridAxes &grid) {
       if (auto pair = stateOf.find(name.getValue()); pair != stateOf.end())
         graph.states[pair->second].result = index;
   }
+  for (const StatePair &pair : graph.states) {
+    // A layout asked for on either side of a state holds on both.
+    if (pair.result < 0 || graph.arguments[pair.argument] < 0)
+      continue;
+    ValueInfo &argument = graph.values[graph.arguments[pair.argument]];
+    auto asked = function.getResultAttrOfType<LayoutAttr>(pair.result, kLayoutAttr);
+    std::optional<Layout> layout = asked ? toLayout(asked, argument.type, grid) : std::nullopt;
+    if (layout && argument.fixed && *layout != *argument.fixed) {
+      function.emitError("state argument ") << pair.argument << " and result " << pair.result << " have different 'comm.layout's";
+      failedAny = true;
+    } else if (layout) {
+      argument.fixed = layout;
+    }
+  }
   if (failedAny)
     return failure();
   graph.spreadClasses();
   return graph;
+}
+
+void Graph::forgetPlan() {
+  for (OpInfo &op : ops)
+    op.choices.clear();
+  for (ValueInfo &value : values)
+    value.layout = Layout::replicated(value.type.getRank());
 }
 
 std::pair<int, int64_t> Graph::leadOf(const ShardingRule &rule, ArrayRef<unsigned> dim) {

@@ -69,6 +69,8 @@ public:
 
   /// Block sizes that splits over `shards` ranks must respect, spread over dimensions that share a factor.
   void spreadGrains(unsigned axis);
+  /// Drops all choices and layouts, keeps bans.
+  void forgetPlan();
   /// Grain of a factor, from the dimensions that it leads.
   int64_t factorGrain(const OpInfo &op, unsigned factor, int64_t shards) const;
   /// Factor that leads a dimension, sizes of one skipped, and the product of those below it. -1: none.

@@ -3,7 +3,7 @@
 // Rewrites  the op on local types, behind the collectives that bring its operands into the layouts it needs
 // Skips     functions with comm.reference; modules without a grid
 //===----------------------------------------------------------------------===//
-#include "Graph.h"
+#include "Fill.h"
 #include "Search.h"
 #include "comm/Analysis/Explain.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -205,7 +205,7 @@ private:
     local->removeAttr(kFactorsAttr);
     if (auto slice = dyn_cast<tensor::ExtractSliceOp>(local)) {
       SmallVector<int64_t> sizes(slice.getStaticSizes());
-      SmallVector<int64_t> whole(cast<RankedTensorType>(op->getOperand(0).getType()).getShape());
+      ArrayRef<int64_t> whole = graph.values[info.operands[0]].type.getShape(); // the operand itself may be a split argument
       ArrayRef<int64_t> source = slice.getSourceType().getShape();
       for (auto [dim, size] : llvm::enumerate(sizes))
         if (source[dim] != whole[dim])
@@ -214,7 +214,7 @@ private:
     } else if (auto embedding = dyn_cast<EmbeddingOp>(local)) {
       const DimSplit &rows = layouts.operands[0].dims[0];
       if (!rows.axes.empty()) {
-        embedding.setVocab(cast<EmbeddingOp>(op).getTable().getType().getDimSize(0));
+        embedding.setVocab(graph.values[info.operands[0]].type.getDimSize(0));
         embedding.setVocabAxesAttr(grid.attr(rows.axes));
         embedding.setGrain(rows.grain);
       }
@@ -420,6 +420,10 @@ struct SplitTensors : impl::SplitTensorsPassBase<SplitTensors> {
       FailureOr<Graph> graph = Graph::build(function, grid);
       if (failed(graph) || failed(readChoices(*graph)))
         return signalPassFailure();
+      for (const UnsafeFill &fill : findUnsafeFill(*graph)) {
+        graph->ops[fill.op].op->emitError("cannot be split like this over ") << grid.names[fill.axis] << ": " << fill.why;
+        return signalPassFailure();
+      }
       Splitter splitter(*graph);
       if (failed(splitter.run()))
         return signalPassFailure();
