@@ -89,7 +89,8 @@ void explainAxis(const Graph &graph, unsigned axis, ArrayRef<Decision> decisions
 struct ChooseLayouts : impl::ChooseLayoutsPassBase<ChooseLayouts> {
   using ChooseLayoutsPassBase::ChooseLayoutsPassBase;
 
-  /// Searches all axes; again without the choices whose fill would reach a sum, until there are none. Each round takes at least one away.
+  /// Searches all axes; again without the choices whose fill would reach a sum, until there are none. Each round takes
+  /// at least one away.
   SmallVector<std::vector<Decision>> search(Graph &graph, const SearchOptions &options) {
     while (true) {
       SmallVector<std::vector<Decision>> decisions;
@@ -101,7 +102,9 @@ struct ChooseLayouts : impl::ChooseLayoutsPassBase<ChooseLayouts> {
       for (const UnsafeFill &fill : unsafe) {
         OpInfo &op = graph.ops[fill.op];
         op.banned.push_back({fill.axis, op.choices[fill.axis]});
-        explain(op.op, "layout", "over " + graph.grid.names[fill.axis].getValue() + " not " + describeChoice(graph, op, op.choices[fill.axis]) + ": " + fill.why);
+        explain(op.op, "layout",
+                "over " + graph.grid.names[fill.axis].getValue() + " not " +
+                    describeChoice(graph, op, op.choices[fill.axis]) + ": " + fill.why);
         ++numRefused;
       }
       graph.forgetPlan();

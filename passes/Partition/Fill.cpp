@@ -31,7 +31,9 @@ Fill unary(Operation *op, Fill x) {
   if (x.kind == Fill::Bad)
     return x;
   bool known = x.kind == Fill::Known;
-  auto apply = [&](double (*function)(double), bool total) { return known ? Fill::known(function(x.number)) : total ? Fill::finite() : Fill::bad(); };
+  auto apply = [&](double (*function)(double), bool total) {
+    return known ? Fill::known(function(x.number)) : total ? Fill::finite() : Fill::bad();
+  };
   return TypeSwitch<Operation *, Fill>(op)
       .Case([&](arith::NegFOp) { return known ? Fill::known(-x.number) : x; })
       .Case([&](math::ExpOp) { return apply(std::exp, true); })
@@ -45,9 +47,12 @@ Fill unary(Operation *op, Fill x) {
       .Case([&](math::SqrtOp) { return apply(std::sqrt, false); })
       .Case([&](math::LogOp) { return apply(std::log, false); })
       .Case([&](math::RsqrtOp) { return known ? Fill::known(1 / std::sqrt(x.number)) : Fill::bad(); })
-      .Case<arith::ExtFOp, arith::TruncFOp, arith::ExtSIOp, arith::TruncIOp, arith::SIToFPOp, arith::FPToSIOp>([&](auto) { return x.isZero() ? x : Fill::finite(); })
+      .Case<arith::ExtFOp, arith::TruncFOp, arith::ExtSIOp, arith::TruncIOp, arith::SIToFPOp, arith::FPToSIOp>(
+          [&](auto) { return x.isZero() ? x : Fill::finite(); })
       .Case<GeluOp, SiluOp>([&](auto) { return x.isZero() ? x : Fill::finite(); })
-      .Default([&](Operation *other) { return isa<IntegerType>(getElementTypeOrSelf(other->getResult(0))) ? Fill::finite() : Fill::bad(); });
+      .Default([&](Operation *other) {
+        return isa<IntegerType>(getElementTypeOrSelf(other->getResult(0))) ? Fill::finite() : Fill::bad();
+      });
 }
 
 Fill binary(Operation *op, Fill a, Fill b) {
@@ -58,16 +63,21 @@ Fill binary(Operation *op, Fill a, Fill b) {
   return TypeSwitch<Operation *, Fill>(op)
       .Case<arith::AddFOp, arith::AddIOp>([&](auto) { return value(a.number + b.number); })
       .Case<arith::SubFOp, arith::SubIOp>([&](auto) { return value(a.number - b.number); })
-      .Case<arith::MulFOp, arith::MulIOp>([&](auto) { return a.isZero() || b.isZero() ? Fill::known(0) : value(a.number * b.number); })
-      .Case<arith::MaximumFOp, arith::MaxNumFOp, arith::MaxSIOp>([&](auto) { return value(std::max(a.number, b.number)); })
-      .Case<arith::MinimumFOp, arith::MinNumFOp, arith::MinSIOp>([&](auto) { return value(std::min(a.number, b.number)); })
+      .Case<arith::MulFOp, arith::MulIOp>(
+          [&](auto) { return a.isZero() || b.isZero() ? Fill::known(0) : value(a.number * b.number); })
+      .Case<arith::MaximumFOp, arith::MaxNumFOp, arith::MaxSIOp>(
+          [&](auto) { return value(std::max(a.number, b.number)); })
+      .Case<arith::MinimumFOp, arith::MinNumFOp, arith::MinSIOp>(
+          [&](auto) { return value(std::min(a.number, b.number)); })
       .Case([&](arith::DivFOp) {
         if (b.kind != Fill::Known || b.number == 0)
           return Fill::bad();
         return value(a.number / b.number);
       })
       .Case([&](math::PowFOp) { return known ? Fill::known(std::pow(a.number, b.number)) : Fill::bad(); })
-      .Default([&](Operation *other) { return isa<IntegerType>(getElementTypeOrSelf(other->getResult(0))) ? Fill::finite() : Fill::bad(); });
+      .Default([&](Operation *other) {
+        return isa<IntegerType>(getElementTypeOrSelf(other->getResult(0))) ? Fill::finite() : Fill::bad();
+      });
 }
 
 class Follower {
@@ -93,7 +103,9 @@ public:
         made[number] = layouts->results[result];
         SmallVector<Fill> &fills = of[number];
         for (auto [dim, split] : llvm::enumerate(layouts->results[result].dims))
-          fills.push_back(hasFill(graph.values[number].type.getDimSize(dim), split) ? transfer(op, *layouts, splitFactors(op, op.rule.results[result][dim])) : Fill());
+          fills.push_back(hasFill(graph.values[number].type.getDimSize(dim), split)
+                              ? transfer(op, *layouts, splitFactors(op, op.rule.results[result][dim]))
+                              : Fill());
       }
     }
     return std::move(unsafe);
@@ -102,20 +114,23 @@ public:
 private:
   bool hasFill(int64_t size, const DimSplit &split) const {
     int64_t shards = grid.shards(split.axes);
-    return !split.axes.empty() && !hasReplicatedBlocks(size, split.grain, shards) && getLocalSize(size, split.grain, shards) * shards != size;
+    return !split.axes.empty() && !hasReplicatedBlocks(size, split.grain, shards) &&
+           getLocalSize(size, split.grain, shards) * shards != size;
   }
   /// The factors of a dimension that some axis splits.
   SmallVector<unsigned, 2> splitFactors(const OpInfo &op, ArrayRef<unsigned> dim) const {
     SmallVector<unsigned, 2> out;
     for (unsigned factor : dim)
       for (const AxisChoice &choice : op.choices)
-        if (choice.kind == AxisChoice::Split && (choice.factor == static_cast<int>(factor) || choice.overflow == static_cast<int>(factor)))
+        if (choice.kind == AxisChoice::Split &&
+            (choice.factor == static_cast<int>(factor) || choice.overflow == static_cast<int>(factor)))
           out.push_back(factor);
     return out;
   }
 
   /// What an operand holds where `factors` are fill; none when it does not vary with them.
-  std::optional<Fill> operandFill(const OpInfo &op, const OpLayouts &layouts, size_t index, ArrayRef<unsigned> factors) const {
+  std::optional<Fill> operandFill(const OpInfo &op, const OpLayouts &layouts, size_t index,
+                                  ArrayRef<unsigned> factors) const {
     int number = op.operands[index];
     if (number < 0)
       return std::nullopt;
@@ -156,7 +171,8 @@ private:
     for (size_t index = 0; index < op.operands.size(); ++index) {
       std::optional<Fill> fill;
       for (auto [own, list] : llvm::enumerate(op.rule.operands[index]))
-        if (op.operands[index] >= 0 && llvm::any_of(list, [&](unsigned factor) { return llvm::is_contained(factors, factor); }))
+        if (op.operands[index] >= 0 &&
+            llvm::any_of(list, [&](unsigned factor) { return llvm::is_contained(factors, factor); }))
           fill = freeFill(op.operands[index], own);
       fills.push_back(fill);
     }
@@ -190,14 +206,22 @@ private:
     return TypeSwitch<Operation *, Fill>(op)
         .Case([&](MatmulOp) { return product(); })
         .Case([&](AttentionOp) { return !anyBad && fills[2] && fills[2]->isZero() ? Fill::known(0) : plain(); })
-        .Case([&](RMSNormOp norm) { return !norm.getEpsilon().isZero() ? (at(0).isZero() ? at(0) : plain()) : Fill::bad(); })
+        .Case([&](RMSNormOp norm) {
+          return !norm.getEpsilon().isZero() ? (at(0).isZero() ? at(0) : plain()) : Fill::bad();
+        })
         .Case([&](LayerNormOp norm) { return !norm.getEpsilon().isZero() ? plain() : Fill::bad(); })
         .Case([&](SoftmaxOp) { return plain(); })
         .Case([&](RotaryOp) { return at(0).isZero() ? at(0) : plain(); })
-        .Case<EmbeddingOp, GatherOp, GatherNDOp, GatherElementsOp>([&](auto) { return fills[0] && !fills[1] ? *fills[0] : plain(); })
-        .Case<tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::ExtractSliceOp, tensor::ConcatOp>([&](auto) { return all; })
+        .Case<EmbeddingOp, GatherOp, GatherNDOp, GatherElementsOp>(
+            [&](auto) { return fills[0] && !fills[1] ? *fills[0] : plain(); })
+        .Case<tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::ExtractSliceOp, tensor::ConcatOp>(
+            [&](auto) { return all; })
         .Case<linalg::TransposeOp, linalg::BroadcastOp>([&](auto) { return fills[0].value_or(Fill::finite()); })
-        .Case([&](linalg::ReduceOp) { return at(0).isZero() && at(1).isZero() ? at(0) : fills[0] && fills[0]->kind == Fill::Bad ? Fill::bad() : Fill::finite(); })
+        .Case([&](linalg::ReduceOp) {
+          return at(0).isZero() && at(1).isZero()          ? at(0)
+                 : fills[0] && fills[0]->kind == Fill::Bad ? Fill::bad()
+                                                           : Fill::finite();
+        })
         .Case([&](arith::SelectOp) { return join(at(1), at(2)); })
         .Case<arith::CmpFOp, arith::CmpIOp>([&](auto) { return Fill::finite(); })
         .Default([&](Operation *other) {
@@ -219,7 +243,8 @@ private:
         if (number < 0)
           continue;
         for (auto [dim, own] : llvm::enumerate(op.rule.operands[operand])) {
-          if (!llvm::is_contained(own, factors[0]) || !hasFill(graph.values[number].type.getDimSize(dim), layouts.operands[operand].dims[dim]))
+          if (!llvm::is_contained(own, factors[0]) ||
+              !hasFill(graph.values[number].type.getDimSize(dim), layouts.operands[operand].dims[dim]))
             continue;
           Fill fill = valueFill(number, dim, layouts.operands[operand]);
           filled = true;
@@ -234,7 +259,9 @@ private:
         continue;
       bool safe = isa<MatmulOp>(op.op) ? zero && !bad : allZero;
       if (!safe)
-        unsafe.push_back({index, static_cast<unsigned>(axis), bad ? "the fill of uneven shards may be infinite and would reach its sum" : "the fill of uneven shards is not zero and would reach its sum"});
+        unsafe.push_back({index, static_cast<unsigned>(axis),
+                          bad ? "the fill of uneven shards may be infinite and would reach its sum"
+                              : "the fill of uneven shards is not zero and would reach its sum"});
     }
   }
 

@@ -137,7 +137,8 @@ FailureOr<Graph> Graph::build(func::FuncOp function, const GridAxes &grid) {
     auto asked = function.getResultAttrOfType<LayoutAttr>(pair.result, kLayoutAttr);
     std::optional<Layout> layout = asked ? toLayout(asked, argument.type, grid) : std::nullopt;
     if (layout && argument.fixed && *layout != *argument.fixed) {
-      function.emitError("state argument ") << pair.argument << " and result " << pair.result << " have different 'comm.layout's";
+      function.emitError("state argument ")
+          << pair.argument << " and result " << pair.result << " have different 'comm.layout's";
       failedAny = true;
     } else if (layout) {
       argument.fixed = layout;

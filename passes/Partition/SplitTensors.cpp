@@ -205,7 +205,8 @@ private:
     local->removeAttr(kFactorsAttr);
     if (auto slice = dyn_cast<tensor::ExtractSliceOp>(local)) {
       SmallVector<int64_t> sizes(slice.getStaticSizes());
-      ArrayRef<int64_t> whole = graph.values[info.operands[0]].type.getShape(); // the operand itself may be a split argument
+      ArrayRef<int64_t> whole =
+          graph.values[info.operands[0]].type.getShape(); // the operand itself may be a split argument
       ArrayRef<int64_t> source = slice.getSourceType().getShape();
       for (auto [dim, size] : llvm::enumerate(sizes))
         if (source[dim] != whole[dim])
@@ -421,7 +422,8 @@ struct SplitTensors : impl::SplitTensorsPassBase<SplitTensors> {
       if (failed(graph) || failed(readChoices(*graph)))
         return signalPassFailure();
       for (const UnsafeFill &fill : findUnsafeFill(*graph)) {
-        graph->ops[fill.op].op->emitError("cannot be split like this over ") << grid.names[fill.axis] << ": " << fill.why;
+        graph->ops[fill.op].op->emitError("cannot be split like this over ")
+            << grid.names[fill.axis] << ": " << fill.why;
         return signalPassFailure();
       }
       Splitter splitter(*graph);

@@ -15,9 +15,12 @@ std::string TestGrid::text() const {
   return "comm.grid @grid [" + axes + "] = [" + counts + "]\n";
 }
 
-RandomGraph::RandomGraph(uint32_t seed, TestGrid grid, bool fixedLayouts) : engine(seed), grid(std::move(grid)), fixedLayouts(fixedLayouts) {}
+RandomGraph::RandomGraph(uint32_t seed, TestGrid grid, bool fixedLayouts)
+    : engine(seed), grid(std::move(grid)), fixedLayouts(fixedLayouts) {}
 
-int64_t RandomGraph::pick(int64_t low, int64_t high) { return low + static_cast<int64_t>(engine() % static_cast<uint64_t>(high - low + 1)); }
+int64_t RandomGraph::pick(int64_t low, int64_t high) {
+  return low + static_cast<int64_t>(engine() % static_cast<uint64_t>(high - low + 1));
+}
 
 std::string RandomGraph::type(const Shape &shape, const char *element) {
   std::string text = "tensor<";
@@ -74,8 +77,8 @@ RandomGraph::Tensor RandomGraph::emit(const std::string &op, const Shape &shape,
 
 RandomGraph::Tensor RandomGraph::weight(const Shape &shape) {
   Tensor out{fresh(), shape};
-  body += "  " + out.name + " = comm.weight \"" + out.name.substr(1) + "\" in \"m.data\" at " + std::to_string(offset) + " : " + type(shape) + " -> " +
-          type(shape) + "\n";
+  body += "  " + out.name + " = comm.weight \"" + out.name.substr(1) + "\" in \"m.data\" at " + std::to_string(offset) +
+          " : " + type(shape) + " -> " + type(shape) + "\n";
   offset += std::accumulate(shape.begin(), shape.end(), int64_t{4}, std::multiplies<>());
   return out;
 }
@@ -101,8 +104,8 @@ RandomGraph::Tensor RandomGraph::transpose(const Tensor &x, const Shape &permuta
   Tensor init = empty(shape);
   // No attribute here: linalg's form takes it after the permutation.
   Tensor out{fresh(), shape};
-  body += "  " + out.name + " = linalg.transpose ins(" + x.name + " : " + type(x) + ") outs(" + init.name + " : " + type(init) + ") permutation = " +
-          list(permutation) + "\n";
+  body += "  " + out.name + " = linalg.transpose ins(" + x.name + " : " + type(x) + ") outs(" + init.name + " : " +
+          type(init) + ") permutation = " + list(permutation) + "\n";
   return out;
 }
 
@@ -112,14 +115,15 @@ RandomGraph::Tensor RandomGraph::linear(const Tensor &x, int64_t columns) {
   Tensor w = weight(transposed ? Shape{columns, inner} : Shape{inner, columns});
   Shape shape = x.shape;
   shape.back() = columns;
-  Tensor y = emit("comm.matmul " + x.name + ", " + w.name + (transposed ? " transposed" : ""), shape, " : " + type(x) + ", " + type(w) + " -> " + type(shape));
+  Tensor y = emit("comm.matmul " + x.name + ", " + w.name + (transposed ? " transposed" : ""), shape,
+                  " : " + type(x) + ", " + type(w) + " -> " + type(shape));
   if (!chance(40))
     return y;
   Tensor bias = weight({columns}), init = empty(shape), wide{fresh(), shape};
   Shape added(shape.size() - 1);
   std::iota(added.begin(), added.end(), 0);
-  body += "  " + wide.name + " = linalg.broadcast ins(" + bias.name + " : " + type(bias) + ") outs(" + init.name + " : " + type(init) + ") dimensions = " +
-          list(added) + "\n";
+  body += "  " + wide.name + " = linalg.broadcast ins(" + bias.name + " : " + type(bias) + ") outs(" + init.name +
+          " : " + type(init) + ") dimensions = " + list(added) + "\n";
   return emit("arith.addf " + y.name + ", " + wide.name, shape, " : " + type(shape));
 }
 
@@ -127,7 +131,8 @@ RandomGraph::Tensor RandomGraph::linear(const Tensor &x, int64_t columns) {
 RandomGraph::Tensor RandomGraph::heads(const Tensor &x, int64_t count, int64_t depth) {
   Shape wide = {x.shape[0], x.shape[1], count, depth};
   Tensor e{fresh(), wide};
-  body += "  " + e.name + " = tensor.expand_shape " + x.name + " [[0], [1], [2, 3]] output_shape " + list(wide) + " : " + type(x) + " into " + type(wide) + "\n";
+  body += "  " + e.name + " = tensor.expand_shape " + x.name + " [[0], [1], [2, 3]] output_shape " + list(wide) +
+          " : " + type(x) + " into " + type(wide) + "\n";
   return transpose(e, {0, 2, 1, 3});
 }
 
@@ -146,11 +151,13 @@ void RandomGraph::attention() {
     Tensor m = weight({chance(50) ? 1 : x.shape[0], chance(50) ? 1 : count, chance(50) ? 1 : x.shape[1], x.shape[1]});
     mask = " mask " + m.name + " : " + type(m);
   }
-  Tensor a = emit("comm.attention " + q.name + ", " + k.name + ", " + v.name + mask + " scale 1.0" + (chance(50) ? " causal 0" : ""), q.shape,
-                  " : " + type(q) + ", " + type(k) + ", " + type(v) + " -> " + type(q));
+  Tensor a = emit("comm.attention " + q.name + ", " + k.name + ", " + v.name + mask + " scale 1.0" +
+                      (chance(50) ? " causal 0" : ""),
+                  q.shape, " : " + type(q) + ", " + type(k) + ", " + type(v) + " -> " + type(q));
   Tensor back = transpose(a, {0, 2, 1, 3});
   Shape flat = {x.shape[0], x.shape[1], count * depth};
-  Tensor c = emit("tensor.collapse_shape " + back.name + " [[0], [1], [2, 3]]", flat, " : " + type(back) + " into " + type(flat));
+  Tensor c = emit("tensor.collapse_shape " + back.name + " [[0], [1], [2, 3]]", flat,
+                  " : " + type(back) + " into " + type(flat));
   Tensor o = add(linear(c, x.shape[2]));
   if (chance(60))
     add(emit("arith.addf " + x.name + ", " + o.name, x.shape, " : " + type(x)));
@@ -202,8 +209,9 @@ void RandomGraph::reduce() {
   shape.erase(shape.begin() + dim);
   Tensor zero{fresh(), shape}, out{fresh(), shape};
   body += "  " + zero.name + " = arith.constant dense<0.0> : " + type(shape) + "\n";
-  body += "  " + out.name + " = linalg.reduce { " + (chance(70) ? "arith.addf" : "arith.maximumf") + " } ins(" + x.name + " : " + type(x) + ") outs(" +
-          zero.name + " : " + type(shape) + ") dimensions = [" + std::to_string(dim) + "]\n";
+  body += "  " + out.name + " = linalg.reduce { " + (chance(70) ? "arith.addf" : "arith.maximumf") + " } ins(" +
+          x.name + " : " + type(x) + ") outs(" + zero.name + " : " + type(shape) + ") dimensions = [" +
+          std::to_string(dim) + "]\n";
   add(out);
 }
 
@@ -220,7 +228,8 @@ void RandomGraph::sliceOrConcat() {
   Shape start(shape.size(), 0), stride(shape.size(), 1);
   shape[dim] = pick(1, x.shape[dim]);
   start[dim] = pick(0, x.shape[dim] - shape[dim]);
-  add(emit("tensor.extract_slice " + x.name + list(start) + " " + list(shape) + " " + list(stride), shape, " : " + type(x) + " to " + type(shape)));
+  add(emit("tensor.extract_slice " + x.name + list(start) + " " + list(shape) + " " + list(stride), shape,
+           " : " + type(x) + " to " + type(shape)));
 }
 
 void RandomGraph::lookUp() {
@@ -230,7 +239,8 @@ void RandomGraph::lookUp() {
   arguments.push_back(argument + ": " + type(ids, "i64"));
   Tensor table = weight({rows, columns});
   Shape shape = {ids[0], ids[1], columns};
-  add(emit("comm.embedding " + table.name + ", " + argument, shape, " : " + type(table) + ", " + type(ids, "i64") + " -> " + type(shape)));
+  add(emit("comm.embedding " + table.name + ", " + argument, shape,
+           " : " + type(table) + ", " + type(ids, "i64") + " -> " + type(shape)));
 }
 
 void RandomGraph::step() {
@@ -277,10 +287,13 @@ std::string RandomGraph::module() {
   for (size_t i = 0; i < arguments.size(); ++i)
     args += (i ? ", " : "") + arguments[i];
   for (size_t i = 0; i < results.size(); ++i) {
-    std::string fixed = fixedLayouts && !results[i].shape.empty() && chance(20) ? " {comm.layout = " + layout(results[i].shape) + "}" : "";
+    std::string fixed = fixedLayouts && !results[i].shape.empty() && chance(20)
+                            ? " {comm.layout = " + layout(results[i].shape) + "}"
+                            : "";
     resultTypes += (i ? ", " : "") + type(results[i]) + fixed;
     types += (i ? ", " : "") + type(results[i]);
     names += (i ? ", " : "") + results[i].name;
   }
-  return grid.text() + "func.func @main(" + args + ") -> (" + resultTypes + ") {\n" + body + "  return " + names + " : " + types + "\n}\n";
+  return grid.text() + "func.func @main(" + args + ") -> (" + resultTypes + ") {\n" + body + "  return " + names +
+         " : " + types + "\n}\n";
 }

@@ -13,7 +13,8 @@ using namespace mlir::comm;
 MLIRContext &commtest::sharedContext() {
   static MLIRContext *context = [] {
     DialectRegistry registry;
-    registry.insert<CommDialect, arith::ArithDialect, func::FuncDialect, linalg::LinalgDialect, math::MathDialect, tensor::TensorDialect>();
+    registry.insert<CommDialect, arith::ArithDialect, func::FuncDialect, linalg::LinalgDialect, math::MathDialect,
+                    tensor::TensorDialect>();
     auto *made = new MLIRContext(registry, MLIRContext::Threading::DISABLED);
     made->loadAllAvailableDialects();
     return made;
@@ -33,14 +34,16 @@ static HostTensor randomTensor(RankedTensorType type, std::mt19937 &engine) {
 /// Layout attribute of an argument or result; null: replicated.
 static LayoutAttr layoutOf(Attribute attr) { return dyn_cast_or_null<LayoutAttr>(attr); }
 
-std::string commtest::compareSplit(const std::string &text, uint32_t seed, const PartitionOptions &options, OwningOpRef<ModuleOp> *split) {
+std::string commtest::compareSplit(const std::string &text, uint32_t seed, const PartitionOptions &options,
+                                   OwningOpRef<ModuleOp> *split) {
   MLIRContext &context = sharedContext();
   std::string diagnostics;
   ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
     diagnostics += diagnostic.str() + "\n";
     return success();
   });
-  OwningOpRef<ModuleOp> whole = parseSourceString<ModuleOp>(text, &context), local = parseSourceString<ModuleOp>(text, &context);
+  OwningOpRef<ModuleOp> whole = parseSourceString<ModuleOp>(text, &context),
+                        local = parseSourceString<ModuleOp>(text, &context);
   if (!whole)
     return "does not parse: " + diagnostics;
   PassManager manager(&context);
@@ -73,7 +76,8 @@ std::string commtest::compareSplit(const std::string &text, uint32_t seed, const
     std::vector<HostTensor> parts;
     for (auto &rank : *got)
       parts.push_back(rank[index]);
-    auto put = assemble(parts, cast<RankedTensorType>(type), layoutOf(function.getResultAttr(index, kLayoutAttr)), grid, standIns);
+    auto put = assemble(parts, cast<RankedTensorType>(type), layoutOf(function.getResultAttr(index, kLayoutAttr)), grid,
+                        standIns);
     if (failed(put))
       return "ranks disagree on result " + std::to_string(index) + "\n" + printed;
     if (!(*put == (*expected)[0][index]))

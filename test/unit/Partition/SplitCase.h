@@ -9,8 +9,9 @@
 
 namespace commtest {
 mlir::MLIRContext &sharedContext();
-/// Splits @main of `text` and runs both with integer stand-ins on inputs made from `seed`. Empty when they agree bit for bit, else what went wrong.
-/// `split` is the module after the phase.
-std::string compareSplit(const std::string &text, uint32_t seed, const mlir::comm::PartitionOptions &options, mlir::OwningOpRef<mlir::ModuleOp> *split = nullptr);
+/// Splits @main of `text` and runs both with integer stand-ins on inputs made from `seed`. Empty when they agree bit
+/// for bit, else what went wrong. `split` is the module after the phase.
+std::string compareSplit(const std::string &text, uint32_t seed, const mlir::comm::PartitionOptions &options,
+                         mlir::OwningOpRef<mlir::ModuleOp> *split = nullptr);
 } // namespace commtest
 #endif
