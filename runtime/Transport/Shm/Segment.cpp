@@ -14,7 +14,7 @@
 
 namespace comm::rt::shm {
 namespace {
-constexpr uint64_t magic = 0x31304d48534d4f43; // "COMSHM01": changes with every change of the layout
+constexpr uint64_t magic = 0x32304d48534d4f43; // "COMSHM02": changes with every change of the layout
 constexpr int32_t maxRanks = 1024;
 constexpr size_t defaultSlotBytes = 64 << 10, textBytes = 1024;
 constexpr size_t page = 4096, hugePage = 2 << 20;

@@ -23,7 +23,7 @@ struct alignas(128) OpHeader {
   int64_t rounds = 1;    ///< passes through the staging slots that its operand needs
   int64_t inOffset = -1; ///< of what the reader gets, in the segment; -1: private memory
   int64_t outOffset = -1;
-  int64_t sends = 0; ///< elements for the reader, all_to_all_v only
+  int64_t sends = 0, expects = 0; ///< elements for the reader and from it, all_to_all_v only
   int32_t members = 0, root = 0, peer = -1, from = -1;
   uint32_t turn = 0;    ///< slot of the first round
   bool inPlace = false; ///< operand and result are the same memory

@@ -317,10 +317,18 @@ Status ShmTransport::checkPeer(const Op &op, size_t member) const {
   if (theirs.program != mine.program)
     return {Code::BadExecutable, "ranks " + std::to_string(self) + " and " + std::to_string(rank) +
                                      " run different programs (" + segment.activity(self) + ")"};
-  if (mine.kind == CollectiveKind::AllToAllV && theirs.sends != op.c.recvCounts[member])
-    return {Code::BadExecutable, "the ranks disagree: " + segment.activity(self) + " rank " + std::to_string(self) +
-                                     " expects " + std::to_string(op.c.recvCounts[member]) + " elements from rank " +
-                                     std::to_string(rank) + ", which sends " + std::to_string(theirs.sends)};
+  if (mine.kind == CollectiveKind::AllToAllV) {
+    auto other = [&](int64_t sends, int32_t from, int64_t expects, int32_t to) {
+      return Status{Code::BadExecutable, "the ranks disagree " + segment.activity(self) + ": rank " +
+                                             std::to_string(from) + " sends " + std::to_string(sends) +
+                                             " elements to rank " + std::to_string(to) + ", which expects " +
+                                             std::to_string(expects)};
+    };
+    if (theirs.sends != op.c.recvCounts[member])
+      return other(theirs.sends, rank, op.c.recvCounts[member], self);
+    if (theirs.expects != op.c.sendCounts[member])
+      return other(op.c.sendCounts[member], self, theirs.expects, rank);
+  }
   return Status::ok();
 }
 
@@ -335,6 +343,7 @@ void ShmTransport::publish(const Op &op) {
     OpHeader &h = segment.opHeader(rank, self, ++meetings[static_cast<size_t>(rank)]);
     h = op.header;
     int64_t offset;
+    h.expects = op.incoming(m, offset);
     h.sends = op.outgoing(m, offset);
     if (h.inOffset >= 0)
       h.inOffset += offset * op.width;
