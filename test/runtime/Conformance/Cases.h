@@ -6,6 +6,15 @@
 
 namespace comm::rt::test {
 
+/// Sanitizers take ten times as long: fewer ranks and shorter arrays then.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr bool sanitized = true;
+#elif defined(__has_feature)
+constexpr bool sanitized = __has_feature(thread_sanitizer) || __has_feature(address_sanitizer);
+#else
+constexpr bool sanitized = false;
+#endif
+
 enum class Placement { Arena, Private, InPlace };
 
 /// One collective of one dtype and size; the same on all members.
