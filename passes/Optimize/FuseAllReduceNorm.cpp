@@ -115,20 +115,47 @@ void rewrite(Chain &chain, IRRewriter &rewriter) {
   rewriter.eraseOp(chain.reduce);
 }
 
-/// reshape(all_reduce(x)) -> all_reduce(reshape(x)): the same elements, and the chain matches.
+/// A reshape that keeps the last dimension whole and in place.
+bool keepsRows(Operation *op) {
+  if (!isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp>(op))
+    return false;
+  auto from = cast<RankedTensorType>(op->getOperand(0).getType()),
+       to = cast<RankedTensorType>(op->getResult(0).getType());
+  return from.getRank() > 0 && to.getRank() > 0 && from.getShape().back() == to.getShape().back();
+}
+
+/// reshape(all_reduce(x)) -> all_reduce(reshape(x)), and with a bias between them
+/// reshape(all_reduce(x) + bias) -> all_reduce(reshape(x)) + bias: the same elements, and the chain matches.
 bool moveReshape(AllReduceOp reduce, IRRewriter &rewriter) {
   if (!reduce.getResult().hasOneUse())
     return false;
   Operation *user = *reduce.getResult().user_begin();
-  if (!isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp>(user))
+  Value bias;
+  auto add = dyn_cast<arith::AddFOp>(user);
+  if (add && add.getResult().hasOneUse())
+    if (Value other = otherOperand(add, reduce.getResult()); other && (bias = getRowVector(other)))
+      user = *add.getResult().user_begin();
+  if (bias ? !keepsRows(user) : !isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp>(user))
     return false;
   rewriter.setInsertionPoint(reduce);
   IRMapping map;
-  map.map(reduce.getResult(), reduce.getInput());
+  map.map(bias ? add.getResult() : reduce.getResult(), reduce.getInput());
   Operation *reshape = rewriter.clone(*user, map);
-  auto moved = AllReduceOp::create(rewriter, reduce.getLoc(), reshape->getResult(0).getType(), reduce.getKindAttr(),
-                                   reshape->getResult(0), reduce.getGridAttr(), reduce.getAxesAttr());
-  rewriter.replaceOp(user, moved.getResult());
+  auto type = cast<RankedTensorType>(reshape->getResult(0).getType());
+  Value moved = AllReduceOp::create(rewriter, reduce.getLoc(), type, reduce.getKindAttr(), reshape->getResult(0),
+                                    reduce.getGridAttr(), reduce.getAxesAttr());
+  if (bias) {
+    rewriter.setInsertionPoint(user);
+    if (type.getRank() > 1) {
+      Value empty = tensor::EmptyOp::create(rewriter, add.getLoc(), type.getShape(), type.getElementType());
+      auto leading = llvm::to_vector(llvm::seq<int64_t>(0, type.getRank() - 1));
+      bias = linalg::BroadcastOp::create(rewriter, add.getLoc(), bias, empty, leading).getResult()[0];
+    }
+    moved = arith::AddFOp::create(rewriter, add.getLoc(), moved, bias);
+  }
+  rewriter.replaceOp(user, moved);
+  if (add && bias)
+    rewriter.eraseOp(add);
   rewriter.eraseOp(reduce);
   return true;
 }

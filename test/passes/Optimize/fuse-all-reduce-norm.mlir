@@ -42,6 +42,22 @@ func.func @looks_through_reshape(%x: tensor<4x8xf32>, %r: tensor<2x2x8xf32>, %w:
   return %n : tensor<2x2x8xf32>
 }
 
+// The same with a bias between the reduce and the reshape, as exporters of GPT-2 write it.
+// CHECK-LABEL: func.func @looks_through_bias_and_reshape
+// CHECK-SAME:    %{{.*}}: tensor<4x8xf32>, %{{.*}}: tensor<2x2x8xf32>, %[[B:.*]]: tensor<8xf32>
+// CHECK:         comm.all_reduce_norm %{{.*}}, %{{.*}}, %{{.*}} bias %[[B]]
+// CHECK-NOT:     comm.all_reduce {{.*}}sum
+func.func @looks_through_bias_and_reshape(%x: tensor<4x8xf32>, %r: tensor<2x2x8xf32>, %b: tensor<8xf32>) -> tensor<2x2x8xf32> {
+  %a = comm.all_reduce sum %x over @grid["tp"] : tensor<4x8xf32>
+  %e = tensor.empty() : tensor<4x8xf32>
+  %bb = linalg.broadcast ins(%b : tensor<8xf32>) outs(%e : tensor<4x8xf32>) dimensions = [0]
+  %c = arith.addf %a, %bb : tensor<4x8xf32>
+  %y = tensor.expand_shape %c [[0, 1], [2]] output_shape [2, 2, 8] : tensor<4x8xf32> into tensor<2x2x8xf32>
+  %s = arith.addf %y, %r : tensor<2x2x8xf32>
+  %n = comm.rms_norm %s, %b epsilon 1.0e-5 : tensor<2x2x8xf32>, tensor<8xf32>
+  return %n : tensor<2x2x8xf32>
+}
+
 // A reduce with another user stays as it is.
 // CHECK-LABEL: func.func @keeps_shared_reduce
 // CHECK:         comm.all_reduce
