@@ -10,11 +10,13 @@ config.excludes = ["data", "Inputs", "unit", "runtime", "python", "e2e"]
 config.test_source_root = os.path.dirname(__file__)
 config.test_exec_root = os.path.join(config.comm_build_dir, "test")
 
-# %python has the packages of python/requirements.txt, %data is test/data, %comm the source tree.
+# %python has the packages of python/requirements.txt, %data is test/data, %comm the source tree, %bin the tools' folder; `%exits 3 commc ...` wants that exit code.
 config.substitutions += [
     ("%python", config.comm_python),
     ("%data", os.path.join(config.test_source_root, "data")),
     ("%comm", config.comm_source_dir),
+    ("%bin", config.comm_tools_dir),
+    ("%exits", f"{config.comm_python} {os.path.join(config.test_source_root, 'tools', 'Inputs', 'exits.py')}"),
 ]
 # Tools go by absolute path: the same name elsewhere on PATH must not answer.
 for folder, tools in (

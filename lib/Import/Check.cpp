@@ -92,7 +92,7 @@ struct Checker {
     if (graph.outputs.empty())
       complain("E305", "the graph has no outputs");
     if (graph.numSparse)
-      complain("E310", "sparse initializers are not supported (" + std::to_string(graph.numSparse) + " of them)", "",
+      complain("E401", "sparse initializers are not supported (" + std::to_string(graph.numSparse) + " of them)", "",
                "make them dense");
   }
 

@@ -61,7 +61,7 @@ bool EntryImporter::addArguments() {
   for (const onnx::ValueInfo *input : arguments) {
     Type element = input->isTensor ? elementType(input->dataType) : nullptr;
     if (!element) {
-      problem("E310", "element type " + onnx::nameOf(input->dataType) + " is not supported",
+      problem("E401", "element type " + onnx::nameOf(input->dataType) + " is not supported",
               "graph input '" + input->name + "'");
       continue;
     }
@@ -105,7 +105,7 @@ Value EntryImporter::lookup(const std::string &name) {
 Value EntryImporter::tensorValue(const onnx::Tensor &tensor, const std::string &name) {
   Type element = elementType(tensor.dataType);
   if (!element) {
-    problem("E310", "element type " + onnx::nameOf(tensor.dataType) + " is not supported", "tensor '" + name + "'");
+    problem("E401", "element type " + onnx::nameOf(tensor.dataType) + " is not supported", "tensor '" + name + "'");
     return nullptr;
   }
   auto type = RankedTensorType::get(tensor.dims, element);
@@ -198,7 +198,7 @@ bool EntryImporter::addNodes() {
     }
     for (const std::string &output : node.outputs)
       if (!output.empty() && !values.count(output)) {
-        problem("E311", "output '" + output + "' of this operator is not supported", node.describe());
+        problem("E402", "output '" + output + "' of this operator is not supported", node.describe());
         poison();
         break;
       }
@@ -260,7 +260,7 @@ LogicalResult EntryImporter::run(ModuleOp target) {
                        tensor::TensorDialect, func::FuncDialect>();
   for (const onnx::Node &node : model.model.graph.nodes)
     if (!OpTable::get().find(node))
-      problem("E310", node.qualifiedOp() + " is not supported", node.describe(),
+      problem("E401", node.qualifiedOp() + " is not supported", node.describe(),
               "commc check lists everything that is not supported");
   if (module.lookupSymbol(options.entryName))
     problem("E313", "there is an entry '" + options.entryName + "' already");

@@ -32,15 +32,15 @@ bool EntryImporter::resolveShapes() {
   }
   for (const auto &[name, size] : options.dims) {
     if (!known.count(name))
-      problem("E312", "no input has a dimension '" + name + "'", "--dim " + name + "=" + Twine(size),
+      problem("E212", "no input has a dimension '" + name + "'", "--dim " + name + "=" + Twine(size),
               known.empty() ? std::string("leave it out: all dimensions are fixed")
                             : "one of: " + llvm::join(known, ", "));
     if (size < 0)
-      problem("E312", "dimension '" + name + "' cannot be " + Twine(size));
+      problem("E212", "dimension '" + name + "' cannot be " + Twine(size));
   }
   for (const auto &[name, shape] : options.inputShapes)
     if (!inputNames.count(name))
-      problem("E314", "the graph has no input '" + name + "'", "", "inputs: " + llvm::join(inputNames, ", "));
+      problem("E214", "the graph has no input '" + name + "'", "", "inputs: " + llvm::join(inputNames, ", "));
   if (numProblems)
     return false;
 
@@ -55,11 +55,11 @@ bool EntryImporter::resolveShapes() {
     auto given = options.inputShapes.find(input->name);
     bool isGiven = given != options.inputShapes.end();
     if (!isGiven && !input->hasShape) {
-      problem("E312", "the model does not say the shape of this input", where(*input), "--shapes-from=@inputs.npz");
+      problem("E212", "the model does not say the shape of this input", where(*input), "--shapes-from=@inputs.npz");
       continue;
     }
     if (isGiven && input->hasShape && given->second.size() != input->dims.size()) {
-      problem("E314", "expected " + Twine(input->dims.size()) + " dimensions, got " + Twine(given->second.size()),
+      problem("E214", "expected " + Twine(input->dims.size()) + " dimensions, got " + Twine(given->second.size()),
               where(*input));
       continue;
     }
@@ -69,9 +69,9 @@ bool EntryImporter::resolveShapes() {
       int64_t size = isGiven ? given->second[dim] : -1;
       const onnx::Dim declared = input->hasShape ? input->dims[dim] : onnx::Dim();
       if (isGiven && size < 0)
-        problem("E314", "dimension " + Twine(dim) + " cannot be " + Twine(size), where(*input));
+        problem("E214", "dimension " + Twine(dim) + " cannot be " + Twine(size), where(*input));
       if (declared.value >= 0 && isGiven && declared.value != size)
-        problem("E314",
+        problem("E214",
                 "dimension " + Twine(dim) + " is " + Twine(declared.value) + " in the model, got " + Twine(size),
                 where(*input));
       if (declared.value >= 0 || declared.param.empty())
@@ -96,10 +96,10 @@ bool EntryImporter::resolveShapes() {
         missing.insert(name);
     bool complete = llvm::all_of(equation.expr.getNames(), [&](const std::string &name) { return sizes.count(name); });
     if (complete && !size)
-      problem("E314", "dimension " + Twine(equation.dim) + ", '" + text + "', has no valid size with the given ones",
+      problem("E214", "dimension " + Twine(equation.dim) + ", '" + text + "', has no valid size with the given ones",
               where(*equation.input));
     else if (size && equation.size >= 0 && *size != equation.size)
-      problem("E314",
+      problem("E214",
               "dimension " + Twine(equation.dim) + " is '" + text + "' = " + Twine(*size) + ", got " +
                   Twine(equation.size),
               where(*equation.input));
@@ -112,7 +112,7 @@ bool EntryImporter::resolveShapes() {
       if (size >= 0 || numProblems)
         continue;
       if (input->dims[dim].param.empty())
-        problem("E312", "dimension " + Twine(dim) + " has neither size nor name", where(*input),
+        problem("E212", "dimension " + Twine(dim) + " has neither size nor name", where(*input),
                 "--shapes-from=@inputs.npz");
       for (const std::string &name : namesIn(input->dims[dim]))
         if (missing.count(name))
@@ -125,7 +125,7 @@ bool EntryImporter::resolveShapes() {
                (name.find("past") != std::string::npos   ? "0"
                 : name.find("atch") != std::string::npos ? "1"
                                                          : "16");
-    problem("E312", "the sizes of these dimensions are not known: " + llvm::join(blocking, ", "), "",
+    problem("E212", "the sizes of these dimensions are not known: " + llvm::join(blocking, ", "), "",
             flags + "  (or --shapes-from=@inputs.npz)");
   }
   return numProblems == 0;

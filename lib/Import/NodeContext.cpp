@@ -122,7 +122,7 @@ LogicalResult NodeContext::needBudget(ArrayRef<int64_t> shape, Type element) {
 Type NodeContext::elementType(int64_t onnxType) {
   Type type = entry.elementType(onnxType);
   if (!type)
-    (void)fail("element type " + onnx::nameOf(static_cast<int>(onnxType)) + " is not supported", "E310");
+    (void)fail("element type " + onnx::nameOf(static_cast<int>(onnxType)) + " is not supported", "E401");
   return type;
 }
 Value NodeContext::tensorValue(const onnx::Tensor &tensor, const std::string &name) {

@@ -43,8 +43,8 @@ public:
   /// Output `output` is input `past` with something appended: a cache if both are the graph's own.
   void markAppended(size_t output, size_t past);
   void markAlias(size_t output, size_t input);
-  /// Records "E311: what" at this node.
-  LogicalResult fail(const llvm::Twine &what, const char *code = "E311");
+  /// Records "E402: what" at this node.
+  LogicalResult fail(const llvm::Twine &what, const char *code = "E402");
 
   // Checks that record a problem.
   LogicalResult needInputs(size_t atLeast, size_t atMost);

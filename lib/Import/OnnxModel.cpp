@@ -179,7 +179,7 @@ bool OnnxModel::check(Problems &problems) const {
     unsupported[index->second].count++;
   }
   for (const Unsupported &entry : unsupported)
-    problems.push_back({"E310",
+    problems.push_back({"E401",
                         entry.op + " x" + std::to_string(entry.count) + ", first at " + entry.first + ": not supported",
                         "", ""});
   bool good = unsupported.empty();
@@ -192,7 +192,7 @@ bool OnnxModel::check(Problems &problems) const {
     if (known)
       continue;
     problems.push_back(
-        {"E310",
+        {"E401",
          input.isTensor ? "element type " + onnx::nameOf(input.dataType) + " is not supported" : "it is not a tensor",
          "graph input '" + input.name + "'", ""});
     good = false;

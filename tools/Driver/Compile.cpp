@@ -44,7 +44,7 @@ private:
   int runPhase(Phase phase);
   int exportFile();
   int applyLayouts();
-  bool finish(Phase phase);
+  int finish(Phase phase);
   void addReferences();
   void addGrid();
   void progress(Phase phase, const std::string &what);
@@ -82,13 +82,13 @@ int Compiler::writeText(const std::string &path, const std::string &text) {
   stream.close();
   if (!error && !stream.has_error())
     return kOk;
-  printError("E303", "cannot write '" + path + "': " + (error ? error : stream.error()).message());
+  printError("E204", "cannot write '" + path + "': " + (error ? error : stream.error()).message());
   stream.clear_error();
-  return kBadModel;
+  return kUsage;
 }
 
-/// Prints or dumps the IR where asked. True when this is where to stop.
-bool Compiler::finish(Phase phase) {
+/// Prints or dumps the IR where asked. An exit code when this is where to stop, else -1.
+int Compiler::finish(Phase phase) {
   progress(phase, phaseFacts(phase));
   const PhaseInfo &info = getPhaseInfo(phase);
   auto text = [&] {
@@ -100,17 +100,18 @@ bool Compiler::finish(Phase phase) {
     return out;
   };
   if (!options.dumpIR.empty()) {
-    llvm::sys::fs::create_directories(options.dumpIR);
-    writeText(options.dumpIR + "/" + std::to_string(static_cast<int>(phase) + 1) + "-" + info.flag.str() + ".mlir",
-              text());
+    llvm::sys::fs::create_directories(options.dumpIR); // a failure shows when the file is written
+    if (int code = writeText(options.dumpIR + "/" + std::to_string(static_cast<int>(phase) + 1) + "-" +
+                                 info.flag.str() + ".mlir",
+                             text()))
+      return code;
   }
   if (options.stopAfter != info.flag)
-    return false;
-  if (options.output.empty())
-    llvm::outs() << text();
-  else
-    writeText(options.output, text());
-  return true;
+    return -1;
+  if (!options.output.empty())
+    return writeText(options.output, text());
+  llvm::outs() << text();
+  return kOk;
 }
 
 int Compiler::import() {
@@ -133,8 +134,8 @@ int Compiler::import() {
       path.erase(0, path.rfind('@', 0) == 0 ? 1 : 0);
       std::map<std::string, std::vector<int64_t>> shapes;
       if (!readNpzShapes(path, shapes, error)) {
-        printError("E304", error, "--shapes-from", "an .npz with one array per graph input");
-        return kBadModel;
+        printError("E202", error, "--shapes-from", "an .npz with one array per graph input");
+        return kUsage;
       }
       import.inputShapes.insert(shapes.begin(), shapes.end());
     }
@@ -290,8 +291,8 @@ int Compiler::exportFile() {
   }
   if (std::error_code failure = llvm::sys::fs::rename(temporary, path)) {
     llvm::sys::fs::remove(temporary);
-    printError("E303", "cannot write '" + path + "': " + failure.message());
-    return kBadModel;
+    printError("E204", "cannot write '" + path + "': " + failure.message());
+    return kUsage;
   }
   // This user made it, so this user's commrun runs its native code.
   if (comm_trust_executable(::comm::exe::executableHash(bytes.data(), bytes.size()).c_str()) != COMM_OK &&
@@ -303,7 +304,7 @@ int Compiler::exportFile() {
 }
 
 void Compiler::printSummary(const ::comm::exe::Executable &executable, const std::string &path, uint64_t bytes) {
-  if (options.explain)
+  if (options.explain && !options.json)
     for (const std::string &line : executable.explain)
       llvm::outs() << line << "\n";
   auto prediction = [&](const char *key) {
@@ -317,8 +318,12 @@ void Compiler::printSummary(const ::comm::exe::Executable &executable, const std
     llvm::json::Array entries;
     for (const auto &entry : executable.entries)
       entries.push_back(entry.name);
+    llvm::json::Array explain;
+    for (const std::string &line : executable.explain)
+      explain.push_back(line);
     llvm::outs() << llvm::json::Value(llvm::json::Object{
                         {"output", path},
+                        {"explain", std::move(explain)},
                         {"bytes", static_cast<int64_t>(bytes)},
                         {"ranks", executable.entries.empty() ? 0 : executable.entries[0].split.grid.ranks()},
                         {"entries", std::move(entries)},
@@ -357,8 +362,8 @@ int Compiler::run() {
     }
     if (int code = runPhase(info.phase))
       return code;
-    if (finish(info.phase))
-      return kOk;
+    if (int code = finish(info.phase); code >= 0)
+      return code;
   }
   return kOk;
 }

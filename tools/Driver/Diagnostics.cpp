@@ -26,10 +26,13 @@ DiagnosticPrinter::DiagnosticPrinter(mlir::MLIRContext *context, bool verbose)
       }) {}
 
 void DiagnosticPrinter::print(mlir::Diagnostic &diagnostic, bool verbose) {
+  // "[E501] what" or "error[E501]: what"; the first digit of a code is the exit code.
   std::string text = diagnostic.str(), code = "E101", what = text;
+  if (llvm::StringRef(text).starts_with("error[E"))
+    text.erase(0, 5);
   if (text.size() > 6 && text[0] == '[' && text[1] == 'E' && text.find(']') != std::string::npos) {
     code = text.substr(1, text.find(']') - 1);
-    what = llvm::StringRef(text).substr(text.find(']') + 1).ltrim().str();
+    what = llvm::StringRef(text).substr(text.find(']') + 1).ltrim(": ").str();
   }
   bool internal = code == "E101";
   if (!sawError)

@@ -51,12 +51,65 @@ static int inspectModel(const Options &options) {
   return exitCodeOf(problems);
 }
 
+static llvm::json::Array toJson(const std::vector<::comm::exe::Port> &ports) {
+  llvm::json::Array list;
+  for (const ::comm::exe::Port &port : ports)
+    list.push_back(llvm::json::Object{
+        {"name", port.name}, {"type", ::comm::exe::dtypeName(port.dtype)}, {"dims", llvm::json::Array(port.shape)}});
+  return list;
+}
+
+static void printExecutableJson(const ::comm::exe::Executable &executable, const std::string &hash) {
+  llvm::json::Array entries, explain(executable.explain);
+  llvm::json::Object predictions;
+  for (const auto &[key, value] : executable.predictions)
+    predictions[key] = value;
+  for (const ::comm::exe::Entry &entry : executable.entries) {
+    llvm::json::Object axes, collectives;
+    for (const auto &axis : entry.split.grid.axes)
+      axes[axis.name] = axis.size;
+    std::map<std::string, int64_t> counts;
+    for (const ::comm::exe::Command &command : entry.split.commands)
+      if (const std::string &name = ::comm::exe::collectiveOf(command); !name.empty())
+        ++counts[name];
+    for (const auto &[name, count] : counts)
+      collectives[name] = count;
+    llvm::json::Array states;
+    for (const ::comm::exe::StatePair &state : entry.states)
+      states.push_back(llvm::json::Object{{"input", state.input}, {"output", state.output}});
+    entries.push_back(llvm::json::Object{{"name", entry.name},
+                                         {"ranks", entry.split.grid.ranks()},
+                                         {"grid", std::move(axes)},
+                                         {"arena_bytes", entry.split.arenaBytes},
+                                         {"commands", static_cast<int64_t>(entry.split.commands.size())},
+                                         {"collectives", std::move(collectives)},
+                                         {"inputs", toJson(entry.split.inputs)},
+                                         {"outputs", toJson(entry.split.outputs)},
+                                         {"states", std::move(states)}});
+  }
+  llvm::outs() << llvm::json::Value(llvm::json::Object{
+                      {"hash", hash},
+                      {"model", executable.modelName},
+                      {"compiler", executable.compilerVersion},
+                      {"options", executable.options},
+                      {"ranks", executable.entries.empty() ? 0 : executable.entries[0].split.grid.ranks()},
+                      {"entries", std::move(entries)},
+                      {"predictions", std::move(predictions)},
+                      {"explain", std::move(explain)}})
+               << "\n";
+}
+
 static int inspectExecutable(const Options &options, llvm::StringRef bytes) {
   ::comm::exe::Executable executable;
   std::string error;
   if (!::comm::exe::readExecutable(reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size(), executable, error)) {
     printError("E301", error, options.input, "compile the model again");
     return kBadModel;
+  }
+  if (options.json) {
+    printExecutableJson(executable,
+                        ::comm::exe::executableHash(reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size()));
+    return kOk;
   }
   llvm::outs() << "hash     "
                << ::comm::exe::executableHash(reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size()) << "\n"

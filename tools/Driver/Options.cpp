@@ -142,8 +142,15 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
   else if (command == "inspect")
     options.command = Command::Inspect;
   bool named = options.command != Command::Compile;
-  for (int i = 0; i < argc; ++i)
-    options.commandLine += (i ? " " : "") + std::string(i ? argv[i] : "commc");
+  // Where the result is written has no part in what it is.
+  options.commandLine = "commc";
+  for (int i = 1; i < argc; ++i) {
+    llvm::StringRef argument(argv[i]);
+    if (argument == "-o" || argument == "--output")
+      ++i;
+    else if (!argument.starts_with("-o") && !argument.starts_with("--output="))
+      options.commandLine += " " + argument.str();
+  }
 
   CLI::App app(options.command == Command::Check
                    ? "List everything in a model that commc cannot compile.\nExample: commc check model.onnx"
@@ -153,6 +160,8 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
                      "Example: commc model.onnx --devices=cpu:2 --shapes-from=@inputs.npz -o model.commx\n"
                      "Other commands: commc check model.onnx, commc inspect model.onnx|model.commx",
                named ? "commc " + command : "commc");
+  app.footer("Exit codes: 0 ok, 1 internal, 2 usage, 3 bad model or executable, 4 unsupported, 5 does not fit,\n"
+             "  6 device missing (docs/reference/exit-codes.md).");
   app.allow_extras();
   app.set_version_flag("--version", getVersionText());
   std::vector<std::string> byteTexts(3), dims, shapes;
