@@ -35,14 +35,14 @@ FailureOr<std::vector<exe::StatePair>> statesOf(func::FuncOp function, const exe
       continue;
     std::string &side = isOutput ? pairs[state.getValue()].output : pairs[state.getValue()].input;
     if (!side.empty())
-      return function.emitError("error[E525]: state '")
+      return function.emitError("error[E125]: state '")
              << state.getValue() << "' stands on '" << side << "' and on '" << port.name << "'";
     side = port.name;
   }
   std::vector<exe::StatePair> states;
   for (auto &[name, pair] : pairs) {
     if (pair.input.empty() || pair.output.empty())
-      return function.emitError("error[E525]: state '")
+      return function.emitError("error[E125]: state '")
              << name << "' has no " << (pair.input.empty() ? "input" : "output");
     states.push_back(pair);
   }
@@ -74,7 +74,7 @@ public:
       if (function->hasAttr(kEntryAttr) && !function->hasAttr(kReferenceAttr))
         ok &= succeeded(addEntry(function));
     if (ok && out.entries.empty())
-      return module.emitError("error[E523]: no function is an entry");
+      return module.emitError("error[E123]: no function is an entry");
     if (!ok)
       return failure();
     out.finalIR = printIR(module);
@@ -84,7 +84,7 @@ public:
     predict();
     std::vector<std::string> problems = exe::validate(out);
     for (const std::string &problem : problems)
-      module.emitError("error[E526]: the executable is not sound: ") << problem;
+      module.emitError("error[E126]: the executable is not sound: ") << problem;
     if (!problems.empty())
       return failure();
     return std::move(out);
@@ -104,7 +104,7 @@ private:
       auto references = llvm::make_filter_range(module.getOps<func::FuncOp>(),
                                                 [&](func::FuncOp f) { return referenceOf(f) == function.getName(); });
       if (references.empty())
-        return function.emitError("error[E523]: '")
+        return function.emitError("error[E123]: '")
                << function.getName() << "' has no unsplit model (a function with comm.reference = @"
                << function.getName() << ")";
       FailureOr<exe::Program> reference = exportProgram(*references.begin(), nullptr, weights);

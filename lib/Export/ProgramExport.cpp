@@ -31,7 +31,7 @@ public:
     auto arena = function->getAttrOfType<IntegerAttr>(kArenaBytesAttr),
          shared = function->getAttrOfType<IntegerAttr>(kCommBytesAttr);
     if (!arena || !shared)
-      return function.emitError("error[E523]: '")
+      return function.emitError("error[E123]: '")
              << function.getName() << "' is not in form command: its buffers are not placed";
     program.arenaBytes = arena.getInt();
     program.commBytes = shared.getInt();
@@ -67,12 +67,12 @@ private:
     port.shape.assign(type.getShape().begin(), type.getShape().end());
     FailureOr<exe::DType> dtype = toDType(type.getElementType());
     if (failed(dtype))
-      return function.emitError("error[E520]: the executable format has no elements of type ")
+      return function.emitError("error[E403]: the executable format has no elements of type ")
              << type.getElementType() << ", used by '" << port.name << "'";
     port.dtype = *dtype;
     auto layout = function.getArgAttrOfType<LayoutAttr>(number, kLayoutAttr);
     if (layout && !layout.getPartialAxes().empty())
-      return function.emitError("error[E524]: '")
+      return function.emitError("error[E124]: '")
              << port.name << "' is a partial sum; an input or output of a program cannot be one";
     port.layout = toLayout(layout);
     FailureOr<int32_t> value = valueOf(argument);
@@ -88,7 +88,7 @@ private:
     auto type = cast<MemRefType>(buffer.getType());
     FailureOr<exe::DType> dtype = toDType(type.getElementType());
     if (failed(dtype))
-      return emitError(buffer.getLoc(), "error[E520]: the executable format has no elements of type ")
+      return emitError(buffer.getLoc(), "error[E403]: the executable format has no elements of type ")
              << type.getElementType();
     exe::Value value{
         extent.storage, extent.index, extent.offset, *dtype, exe::Shape(type.getShape().begin(), type.getShape().end()),
@@ -110,7 +110,7 @@ private:
     if (auto buffer = dyn_cast<BufferOp>(op)) {
       IntegerAttr offset = buffer.getOffsetAttr();
       extents[buffer] = {exe::Storage::Arena, 0, offset ? offset.getInt() : 0, labelOf(buffer.getLoc())};
-      return offset ? success() : LogicalResult(buffer.emitError("error[E523]: this buffer is not placed"));
+      return offset ? success() : LogicalResult(buffer.emitError("error[E123]: this buffer is not placed"));
     }
     if (auto view = dyn_cast<ViewOp>(op)) {
       Extent extent = extents.find(view.getSource())->second;
@@ -127,13 +127,13 @@ private:
     if (auto command = dyn_cast<CommandOp>(op))
       return addCommand(command.getLoc(), command.getName(), command.getInputs(), command.getOutputs(),
                         attrsOf(command.getParams()));
-    return op->emitError("error[E523]: '") << op->getName() << "' is not part of form command";
+    return op->emitError("error[E123]: '") << op->getName() << "' is not part of form command";
   }
 
   LogicalResult addLaunch(LaunchOp launch) {
     auto kernel = SymbolTable::lookupNearestSymbolFrom<KernelOp>(launch, launch.getKernelAttr());
     if (!kernel || !kernel.getIterations())
-      return launch.emitError("error[E523]: kernel ") << launch.getKernelAttr() << " has no number of iterations";
+      return launch.emitError("error[E123]: kernel ") << launch.getKernelAttr() << " has no number of iterations";
     exe::Attrs attrs;
     attrs["symbol"] = kernel.getSymName().str();
     attrs["iterations"] = static_cast<int64_t>(*kernel.getIterations());

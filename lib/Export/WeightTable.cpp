@@ -107,7 +107,7 @@ FailureOr<int64_t> WeightTable::reference(LoadedWeightOp op, File &file) {
     return file.index;
   std::string path = pathFrom(options.outputDir, options.modelDir, op.getFile());
   if (path.empty())
-    return op.emitError("error[E521]: weight file '") << op.getFile()
+    return op.emitError("error[E221]: weight file '") << op.getFile()
                                                       << "' does not lie beside the executable; write the executable "
                                                          "into the model's folder, or embed the weights";
   file.index = exe.files.size();
@@ -135,7 +135,7 @@ FailureOr<int64_t> WeightTable::add(LoadedWeightOp op) {
   auto stored = cast<RankedTensorType>(op.getStored());
   FailureOr<exe::DType> dtype = toDType(stored.getElementType());
   if (failed(dtype) || !stored.hasStaticShape())
-    return op.emitError("error[E520]: the executable format has no weights of type ") << stored;
+    return op.emitError("error[E403]: the executable format has no weights of type ") << stored;
   exe::Weight weight;
   weight.name = op.getName().str();
   weight.offset = op.getOffset();
@@ -151,11 +151,11 @@ FailureOr<int64_t> WeightTable::add(LoadedWeightOp op) {
 
   File &file = open(op.getFile());
   if (!file.bytes)
-    return op.emitError("error[E522]: weight file '")
+    return op.emitError("error[E322]: weight file '")
            << op.getFile() << "' in '" << options.modelDir << "': " << file.error;
   int64_t bytes = getTensorBytes(stored), size = file.bytes->getBufferSize();
   if (weight.offset > size || bytes > size - weight.offset)
-    return op.emitError("error[E522]: weight '")
+    return op.emitError("error[E322]: weight '")
            << weight.name << "' needs bytes " << weight.offset << " to " << weight.offset + bytes << " of '"
            << op.getFile() << "', which has " << size;
   if (options.weights == WeightStorage::Reference) {
@@ -196,7 +196,7 @@ FailureOr<int64_t> WeightTable::add(DataOp op) {
   auto value = dyn_cast<DenseElementsAttr>(op.getValue());
   FailureOr<exe::DType> dtype = toDType(op.getType().getElementType());
   if (!value || failed(dtype))
-    return op.emitError("error[E520]: the executable format has no constants of type ") << op.getType();
+    return op.emitError("error[E403]: the executable format has no constants of type ") << op.getType();
   std::string bytes = rawBytes(value);
   exe::Weight weight;
   weight.name = "constant";

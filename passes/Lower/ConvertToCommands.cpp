@@ -188,7 +188,7 @@ private:
   }
 
   static std::string unknown(Operation *op) {
-    return ("error[E511]: op '" + op->getName().getStringRef() + "' has no command and belongs to no kernel").str();
+    return ("error[E111]: op '" + op->getName().getStringRef() + "' has no command and belongs to no kernel").str();
   }
 
   void convertMove(Operation *op, const StridedCopy &move) {

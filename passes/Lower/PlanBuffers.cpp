@@ -181,7 +181,7 @@ private:
       problem = ::comm::plan::verify(requests, plan);
     }
     if (!problem.empty())
-      return function.emitError("error[E500]: the buffers of '")
+      return function.emitError("error[E100]: the buffers of '")
              << function.getName() << "' could not be placed: " << problem;
     OpBuilder builder(function);
     for (BufferOp buffer : llvm::make_early_inc_range(function.getBody().front().getOps<BufferOp>())) {

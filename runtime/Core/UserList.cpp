@@ -80,9 +80,13 @@ Status UserList::add(const std::string &line) const {
   if (file.empty())
     return {Code::InvalidArgument, "neither XDG_CACHE_HOME nor HOME names a folder to keep the list in"};
   std::string folder = file.substr(0, file.rfind('/'));
-  for (const std::string &dir : {folder.substr(0, folder.rfind('/')), folder})
+  for (size_t end = folder.find('/', 1);; end = folder.find('/', end + 1)) { // with its parents
+    std::string dir = folder.substr(0, end);
     if (::mkdir(dir.c_str(), 0700) != 0 && errno != EEXIST)
       return failure("cannot make the folder " + dir);
+    if (end == std::string::npos)
+      break;
+  }
   Fd fd{::open(file.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600)};
   if (fd.fd < 0)
     return failure("cannot open " + file);

@@ -251,7 +251,7 @@ bool Compiler::embedsWeights(const std::string &path) const {
     return real.str().str();
   };
   std::string model = folder(options.input), output = folder(path);
-  return model != output && !llvm::StringRef(model).starts_with(output + "/");
+  return output.empty() || (model != output && !llvm::StringRef(model).starts_with(output + "/"));
 }
 
 int Compiler::exportFile() {

@@ -34,7 +34,7 @@ void DiagnosticPrinter::print(mlir::Diagnostic &diagnostic, bool verbose) {
     code = text.substr(1, text.find(']') - 1);
     what = llvm::StringRef(text).substr(text.find(']') + 1).ltrim(": ").str();
   }
-  bool internal = code == "E101";
+  bool internal = code[1] == '1';
   if (!sawError)
     exitCode = internal ? int(kInternal) : code[1] - '0';
   sawError = true;

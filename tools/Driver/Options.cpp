@@ -71,40 +71,46 @@ static bool parseShapes(const std::string &text, std::map<std::string, std::vect
   return true;
 }
 
-/// Devices and the factors of the plan become the grid: dp, then sp, then tp. Without factors all devices are tp.
-static bool buildGrid(Options &options, int64_t tp, int64_t dp, int64_t sp, bool devicesGiven) {
+static int badUsage(const std::string &what, const std::string &hint) {
+  usage(what, hint);
+  return kUsage;
+}
+
+/// Devices and the factors of the plan become the grid: dp, then sp, then tp. Without factors all devices are tp. An
+/// exit code, or -1 when all is well.
+static int buildGrid(Options &options, int64_t tp, int64_t dp, int64_t sp, bool devicesGiven) {
   llvm::StringRef text(options.devices);
   llvm::StringRef kind = text.contains(':') ? text.split(':').first : "cpu",
                   count = text.contains(':') ? text.split(':').second : text;
   int64_t devices;
   if (kind != "cpu") {
     printError("E601", "devices of kind '" + kind.str() + "' are not supported by this build", "", "--devices=cpu:2");
-    return false;
+    return kDevice;
   }
   if (count.getAsInteger(10, devices) || devices < 1 || devices > 4096)
-    return usage("--devices=" + options.devices + " names no number of devices from 1 to 4096", "--devices=cpu:2");
+    return badUsage("--devices=" + options.devices + " names no number of devices from 1 to 4096", "--devices=cpu:2");
   int64_t product = std::max<int64_t>(tp, 1) * std::max<int64_t>(dp, 1) * std::max<int64_t>(sp, 1);
   if (tp == 0 && devicesGiven) {
     int64_t rest = std::max<int64_t>(dp, 1) * std::max<int64_t>(sp, 1);
     if (devices % rest != 0)
-      return usage("--dp and --sp do not divide " + std::to_string(devices) + " devices",
-                   "--devices=cpu:" + std::to_string(rest));
+      return badUsage("--dp and --sp do not divide " + std::to_string(devices) + " devices",
+                      "--devices=cpu:" + std::to_string(rest));
     tp = devices / rest;
     product = devices;
   }
   if (!devicesGiven)
     devices = product;
   if (product != devices)
-    return usage("--tp, --dp and --sp multiply to " + std::to_string(product) + ", but there are " +
-                     std::to_string(devices) + " devices",
-                 "--devices=cpu:" + std::to_string(product));
+    return badUsage("--tp, --dp and --sp multiply to " + std::to_string(product) + ", but there are " +
+                        std::to_string(devices) + " devices",
+                    "--devices=cpu:" + std::to_string(product));
   if (dp > 1)
     options.grid.push_back({"dp", dp});
   if (sp > 1)
     options.grid.push_back({"sp", sp});
   if (tp > 1 || options.grid.empty())
     options.grid.push_back({"tp", std::max<int64_t>(tp, 1)});
-  return true;
+  return -1;
 }
 
 /// CLI11 leaves unknown options over; the nearest known one is suggested.
@@ -254,7 +260,7 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
     if (off)
       options.disabled.push_back(pass);
   options.overlap = overlap == "auto";
-  if (options.command == Command::Compile && !buildGrid(options, tp, dp, sp, devices && devices->count() > 0))
-    return options.devices.rfind("cpu", 0) == 0 || llvm::isDigit(options.devices[0]) ? kUsage : kDevice;
+  if (options.command == Command::Compile)
+    return buildGrid(options, tp, dp, sp, devices && devices->count() > 0);
   return -1;
 }

@@ -186,28 +186,28 @@ TEST_F(ExportTest, HashingCanBeDeclined) {
 
 TEST_F(ExportTest, FilesMustLieBesideTheExecutable) {
   options.outputDir = (directory / "below").string();
-  expectError("error[E521]: weight file 'm.data' does not lie beside the executable");
+  expectError("error[E221]: weight file 'm.data' does not lie beside the executable");
   options.weights = WeightStorage::Embed;
   EXPECT_TRUE(succeeded(compile())) << diagnostics;
 }
 
 TEST_F(ExportTest, MissingAndShortFiles) {
-  expectError("error[E522]: weight file 'other.data'", replaced("\"m.data\"", "\"other.data\""));
+  expectError("error[E322]: weight file 'other.data'", replaced("\"m.data\"", "\"other.data\""));
   writeFile(47);
   expectError("needs bytes 16 to 48 of 'm.data', which has 47");
 }
 
 TEST_F(ExportTest, RefusesWhatHasNoPlace) {
-  expectError("error[E523]: 'main' has no unsplit model",
+  expectError("error[E123]: 'main' has no unsplit model",
               replaced("comm.reference = @main", "comm.reference = @other"));
-  expectError("error[E523]: no function is an entry", replaced("comm.entry, ", ""));
-  expectError("error[E523]: 'main' is not in form command", replaced("comm.arena_bytes = 128 : i64, ", ""));
+  expectError("error[E123]: no function is an entry", replaced("comm.entry, ", ""));
+  expectError("error[E123]: 'main' is not in form command", replaced("comm.arena_bytes = 128 : i64, ", ""));
   expectError("has no number of iterations", replaced("@k iterations 4", "@k"));
-  expectError("error[E523]: this buffer is not placed", replaced("comm.buffer at 64", "comm.buffer"));
-  expectError("error[E524]: 'past' is a partial sum",
+  expectError("error[E123]: this buffer is not placed", replaced("comm.buffer at 64", "comm.buffer"));
+  expectError("error[E124]: 'past' is a partial sum",
               replaced("<[[\"tp\"], []]>, comm.whole = tensor<2x4xf32>}", "<[[], []] partial [\"tp\"]>}"));
-  expectError("error[E525]: state 'j' has no output",
+  expectError("error[E125]: state 'j' has no output",
               replaced("\"past\", comm.state = \"k\"", "\"past\", comm.state = \"j\""));
-  expectError("error[E526]: the executable is not sound", replaced("comm.arena_bytes = 128", "comm.arena_bytes = 64"));
+  expectError("error[E126]: the executable is not sound", replaced("comm.arena_bytes = 128", "comm.arena_bytes = 64"));
 }
 } // namespace
