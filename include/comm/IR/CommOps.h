@@ -18,8 +18,8 @@ struct NetworkResource : public SideEffects::Resource::Base<NetworkResource> {
   StringRef getName() final { return "network"; }
 };
 namespace detail {
-int64_t elementwiseFlops(Operation *op);        ///< one per element of the results
-int64_t operandAndResultBytes(Operation *op);   ///< tensors only; weights count where they are read
+int64_t elementwiseFlops(Operation *op);      ///< one per element of the results
+int64_t operandAndResultBytes(Operation *op); ///< tensors only; weights count where they are read
 } // namespace detail
 /// Bytes of a statically shaped tensor; i1 takes one byte.
 int64_t getTensorBytes(Type type);
@@ -33,12 +33,16 @@ inline constexpr llvm::StringLiteral kLayoutAttr = "comm.layout";
 inline constexpr llvm::StringLiteral kEntryAttr = "comm.entry";
 inline constexpr llvm::StringLiteral kNameAttr = "comm.name";
 inline constexpr llvm::StringLiteral kStateAttr = "comm.state";
-inline constexpr llvm::StringLiteral kWholeAttr = "comm.whole";         ///< on split arguments and results: type of the whole tensor
-inline constexpr llvm::StringLiteral kReferenceAttr = "comm.reference"; ///< on a function: the entry of which it is the unsplit model
+inline constexpr llvm::StringLiteral kWholeAttr =
+    "comm.whole"; ///< on split arguments and results: type of the whole tensor
+inline constexpr llvm::StringLiteral kReferenceAttr =
+    "comm.reference"; ///< on a function: the entry of which it is the unsplit model
 // Form `command` only.
-inline constexpr llvm::StringLiteral kOutputAttr = "comm.output";          ///< unit, on an argument: a graph output, written by the function
+inline constexpr llvm::StringLiteral kOutputAttr =
+    "comm.output"; ///< unit, on an argument: a graph output, written by the function
 inline constexpr llvm::StringLiteral kArenaBytesAttr = "comm.arena_bytes"; ///< on a function
-inline constexpr llvm::StringLiteral kCommBytesAttr = "comm.comm_bytes";   ///< on a function: part of the arena that peers may read
+inline constexpr llvm::StringLiteral kCommBytesAttr =
+    "comm.comm_bytes"; ///< on a function: part of the arena that peers may read
 } // namespace mlir::comm
 
 #include "comm/IR/CommDialect.h.inc"
