@@ -62,6 +62,10 @@ int64_t varying(const Case &c, size_t i, size_t j) {
              : 0;
 }
 
+bool mayBeInPlace(CollectiveKind kind) {
+  return kind == CollectiveKind::AllReduce || kind == CollectiveKind::Broadcast;
+}
+
 /// A filled collective and what its result must be.
 struct Plan {
   Collective op;
@@ -191,7 +195,7 @@ bool expectedValue(const Case &c, size_t me, int64_t i, const Plan &p, int64_t &
 } // namespace
 
 std::string describe(const Case &c) {
-  static const char *placements[] = {"arena", "private", "in place"};
+  static const char *placements[] = {"arena", "private", "in place", "mixed results", "mixed"};
   std::string text = std::string(collectiveName(c.kind)) + " " + reduceName(c.reduce) + " " + exe::dtypeName(c.dtype) +
                      "[" + std::to_string(c.count) + "] " + placements[static_cast<int>(c.placement)] + " variant " +
                      std::to_string(c.variant) + " over {";
@@ -229,9 +233,18 @@ std::string CaseRunner::run(const Case &c, const WaitBudget &budget) {
   size_t inBytes = p.reads ? static_cast<size_t>(p.inElements) * width : 0,
          outBytes = p.writes ? static_cast<size_t>(p.outElements) * width : 0;
   std::vector<uint8_t> ownIn, ownOut;
-  bool inPlace = c.placement == Placement::InPlace;
-  uint8_t *in = place(ownIn, std::max(inBytes, inPlace ? outBytes : 0), 0, c.placement),
-          *out = inPlace ? in : place(ownOut, outBytes, 1, c.placement);
+  // Of this member.
+  Placement ofIn = c.placement, ofOut = c.placement;
+  if (c.placement == Placement::MixedResult || c.placement == Placement::MixedBoth) {
+    bool even = me % 2 == 0;
+    ofIn = even                                    ? mayBeInPlace(c.kind) ? Placement::InPlace : Placement::Arena
+           : c.placement == Placement::MixedResult ? Placement::Arena
+                                                   : Placement::Private;
+    ofOut = even ? ofIn : Placement::Private;
+  }
+  bool inPlace = ofIn == Placement::InPlace;
+  uint8_t *in = place(ownIn, std::max(inBytes, inPlace ? outBytes : 0), 0, ofIn),
+          *out = inPlace ? in : place(ownOut, outBytes, 1, ofOut);
   if (!in || !out)
     return describe(c) + ": the arena of the test is too small";
   for (size_t i = 0; p.reads && i < static_cast<size_t>(p.inElements); ++i)
@@ -274,8 +287,7 @@ std::vector<Case> allKinds(exe::DType dtype, int64_t count, Placement placement,
   auto n = static_cast<int32_t>(group.size());
   auto add = [&](CollectiveKind kind, ReduceKind reduce, int32_t variant) {
     Case c{kind, reduce, dtype, count, placement, group, 0, variant};
-    // Only these two may overwrite their operand.
-    if (placement == Placement::InPlace && kind != CollectiveKind::AllReduce && kind != CollectiveKind::Broadcast)
+    if (placement == Placement::InPlace && !mayBeInPlace(kind))
       return;
     cases.push_back(c);
   };

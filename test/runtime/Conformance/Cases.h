@@ -15,8 +15,9 @@ constexpr bool sanitized = __has_feature(thread_sanitizer) || __has_feature(addr
 constexpr bool sanitized = false;
 #endif
 
-enum class Placement { Arena, Private, InPlace };
-
+/// Where operand and result lie. The mixed ones: every other member in place (in the arena where that is not allowed),
+/// the rest with a private result only, or with both private.
+enum class Placement { Arena, Private, InPlace, MixedResult, MixedBoth };
 /// One collective of one dtype and size; the same on all members.
 struct Case {
   CollectiveKind kind = CollectiveKind::AllReduce;

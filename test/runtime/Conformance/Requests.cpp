@@ -7,7 +7,7 @@
 #include <iterator>
 #include <numeric>
 #include <sstream>
-#include <thread>
+#include <tuple>
 #include <unistd.h>
 
 namespace comm::rt::test {
@@ -84,12 +84,15 @@ private:
 
   std::string sizes(CaseRunner &runner) {
     // The last one makes a few MiB in all, whatever the number of ranks.
-    for (auto [t, count] : {std::make_pair(exe::DType::F32, int64_t(65539)),
-                            {exe::DType::BF16, 9001},
-                            {exe::DType::U8, 65537},
-                            {exe::DType::I64, (sanitized ? 40009 : 400009) / env.ranks / env.ranks}})
-      for (Placement p : {Placement::Arena, Placement::Private, Placement::InPlace})
-        if (std::string w = runAll(runner, allKinds(t, count, p, world(), false)); !w.empty())
+    using P = Placement;
+    const std::tuple<exe::DType, int64_t, std::vector<Placement>> sizes[] = {
+        {exe::DType::F32, 65539, {P::Arena, P::InPlace, P::MixedResult}},
+        {exe::DType::BF16, 20011, {P::Arena, P::Private, P::InPlace, P::MixedResult, P::MixedBoth}},
+        {exe::DType::U8, 65537, {P::Private}},
+        {exe::DType::I64, (sanitized ? 40009 : 400009) / env.ranks / env.ranks, {P::Arena, P::InPlace}}};
+    for (const auto &[type, count, placements] : sizes)
+      for (Placement p : placements)
+        if (std::string w = runAll(runner, allKinds(type, count, p, world(), false)); !w.empty())
           return w;
     return "";
   }
@@ -102,7 +105,7 @@ private:
     for (int64_t count : {1, 7, 1021, sanitized ? 9001 : 40009, 3})
       for (const std::vector<std::string> &axes :
            std::vector<std::vector<std::string>>{{"a"}, {"b"}, {"b", "a"}, {"a"}, {"a"}, {"b"}})
-        for (Placement p : {Placement::Arena, Placement::Private}) {
+        for (Placement p : {Placement::Arena, Placement::MixedBoth}) {
           // Ranks of one group are at the same position; others need not be.
           if (std::string w = runAll(runner, allKinds(exe::DType::F32, count, p, grid.members(env.rank, axes), false));
               !w.empty())
