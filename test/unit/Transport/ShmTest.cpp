@@ -185,4 +185,31 @@ TEST(ShmTransport, FormsAgreeAndCountBytes) {
     EXPECT_EQ(small[1], ((1.0f / (66 + 62) + 1.0f / 66) + 1.0f / (66 + 93)) + 1.0f / (66 + 31));
   });
 }
+// A long operation of a part of the group overwrites slots that the others may still be reading from.
+TEST(ShmTransport, SlotsOfAnotherGroup) {
+  auto segment = makeSegment(4);
+  onRanks(*segment, [](ShmTransport &t) {
+    const int64_t small = 1000, large = 2500; // one round; three rounds
+    std::vector<float> in(large), out(4 * large);
+    for (int step = 0; step < 200; ++step) {
+      std::fill(in.begin(), in.end(), static_cast<float>(step * 4 + t.rank()));
+      Collective c;
+      c.kind = CollectiveKind::AllGather;
+      c.in = in.data();
+      c.out = out.data();
+      c.group = {0, 1, 2, 3};
+      c.count = small;
+      c.planId = 2 * step;
+      ASSERT_TRUE(t.run(c, {60000, 0}));
+      for (int64_t i = 0; i < 4 * small; ++i)
+        ASSERT_EQ(out[i], static_cast<float>(step * 4 + i / small));
+      c.group = t.rank() < 2 ? std::vector<int32_t>{0, 1} : std::vector<int32_t>{2, 3};
+      c.count = large;
+      c.planId = 2 * step + 1;
+      ASSERT_TRUE(t.run(c, {60000, 0}));
+      for (int64_t i = 0; i < 2 * large; ++i)
+        ASSERT_EQ(out[i], static_cast<float>(step * 4 + c.group[0] + i / large));
+    }
+  });
+}
 } // namespace
