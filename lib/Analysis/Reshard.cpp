@@ -1,8 +1,9 @@
 //===- Reshard.cpp - the way from one layout to another -------------------===//
-// Per dimension the two stacks of axes share a prefix; the rest is taken off from the minor end (all_to_all when the
-// axis is the next one on its target dimension, else all_gather), then the missing axes are put on in target order
-// (reduce_scatter when the value is a partial sum over them, else slice), what is still partial is reduced, and masks
-// come last. Axes of a dimension whose cuts do not nest (5 blocks on 2 x 2) move together.
+// Per dimension the two stacks of axes share a prefix. Partial sums that need not wait are reduced or scattered; the
+// rest of the stacks is taken off from the minor end (all_to_all when the axis is the next one on its target dimension,
+// else all_gather), then the missing axes are put on in target order (reduce_scatter when the value is a partial sum
+// over them, else slice), what is still partial is reduced, and masks come last. Axes of a dimension whose cuts do not
+// nest (5 blocks on 2 x 2) move together.
 //===----------------------------------------------------------------------===//
 #include "comm/Analysis/Layout.h"
 
@@ -178,7 +179,24 @@ struct Walker {
       llvm::erase_if(partial, [&](unsigned axis) { return llvm::is_contained(on, axis); });
   }
 
+  /// Sums first where they do not wait for a pop: what follows moves less then.
+  void sumEarly() {
+    for (size_t dim = 0; dim < whole.size(); ++dim)
+      while (isTargetPrefix(dim) &&
+             llvm::all_of(nextPush(dim), [&](unsigned axis) { return llvm::is_contained(partial, axis); })) {
+        push(dim);
+        shared[dim] = stack[dim].size();
+      }
+    Axes now;
+    for (unsigned axis : partial)
+      if (!llvm::is_contained(to.partial, axis) &&
+          llvm::none_of(to.dims, [&](const DimSplit &dim) { return llvm::is_contained(dim.axes, axis); }))
+        now.push_back(axis);
+    reduce(now);
+  }
+
   void run() {
+    sumEarly();
     while (popByAllToAll() || popByGather())
       ;
     // Scatters first: they shrink what the others move.

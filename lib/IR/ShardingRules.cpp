@@ -4,6 +4,7 @@
 #include "comm/IR/CommOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/Matchers.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -102,7 +103,8 @@ ShardingRule RotaryOp::getShardingRule() {
   RankedTensorType x = getType(), cos = getCos().getType();
   unsigned batch = b.add(x.getDimSize(0)), head = b.add(x.getDimSize(1)), s = b.add(x.getDimSize(2));
   unsigned d = b.add(x.getDimSize(3), FactorKind::Whole), half = b.add(cos.getDimSize(2), FactorKind::Whole);
-  RuleBuilder::Dims angles = {cos.getDimSize(0) == 1 && x.getDimSize(0) != 1 ? DimFactors{} : DimFactors{batch}, {s}, {half}};
+  RuleBuilder::Dims angles = {
+      cos.getDimSize(0) == 1 && x.getDimSize(0) != 1 ? DimFactors{} : DimFactors{batch}, {s}, {half}};
   b.rule.operands = {{{batch}, {head}, {s}, {d}}, angles, angles};
   b.rule.results = {{{batch}, {head}, {s}, {d}}};
   b.rule.linearIn = {true, false, false};
@@ -198,6 +200,13 @@ static ShardingRule reshapeRule(RankedTensorType expanded, ArrayRef<Reassociatio
   return b.rule;
 }
 
+/// A zero constant, or a fill with one.
+static bool isZeroTensor(Value value) {
+  if (auto fill = value.getDefiningOp<linalg::FillOp>())
+    return matchPattern(fill.getInputs()[0], m_Zero()) || matchPattern(fill.getInputs()[0], m_AnyZeroFloat());
+  return matchPattern(value, m_Zero()) || matchPattern(value, m_AnyZeroFloat());
+}
+
 static bool upstreamRule(Operation *op, ShardingRule &rule) {
   RuleBuilder b;
   return TypeSwitch<Operation *, bool>(op)
@@ -231,12 +240,22 @@ static bool upstreamRule(Operation *op, ShardingRule &rule) {
         rule = b.rule;
         return true;
       })
+      .Case([&](linalg::FillOp fill) {
+        RuleBuilder::Dims out = b.fresh(typeOf(fill.getOutputs()[0]));
+        b.rule.operands = {{}, out};
+        b.rule.results = {out};
+        rule = b.rule;
+        return true;
+      })
       .Case([&](linalg::ReduceOp reduce) {
         if (reduce.getInputs().size() != 1)
           return false;
         RuleBuilder::Dims in = b.fresh(typeOf(reduce.getInputs()[0])), out;
         // Only a sum passes through a partial sum; every other combiner needs the whole dimension.
-        bool isSum = llvm::any_of(reduce.getCombiner().front(), [](Operation &inner) { return isa<arith::AddFOp, arith::AddIOp>(inner); });
+        // It starts from its init on every rank, so that must be zero.
+        bool isSum = llvm::any_of(reduce.getCombiner().front(),
+                                  [](Operation &inner) { return isa<arith::AddFOp, arith::AddIOp>(inner); }) &&
+                     isZeroTensor(reduce.getInits()[0]);
         for (int64_t dim = 0; dim < static_cast<int64_t>(in.size()); ++dim) {
           if (llvm::is_contained(reduce.getDimensions(), dim))
             b.rule.factors[in[dim][0]].kind = isSum ? FactorKind::Reduction : FactorKind::Whole;
@@ -280,14 +299,16 @@ static bool upstreamRule(Operation *op, ShardingRule &rule) {
         return true;
       })
       .Default([&](Operation *other) {
-        if (other->getNumResults() != 1 || !isa<RankedTensorType>(other->getResult(0).getType()) || other->getNumOperands() == 0 ||
-            !other->hasTrait<OpTrait::Elementwise>())
+        if (other->getNumResults() != 1 || !isa<RankedTensorType>(other->getResult(0).getType()) ||
+            other->getNumOperands() == 0 || !other->hasTrait<OpTrait::Elementwise>())
           return false;
         rule = elementwiseRule(other);
         if (isa<arith::AddFOp, arith::SubFOp, arith::AddIOp, arith::SubIOp>(other))
           rule.linearIn = {true, true};
-        else if (isa<arith::NegFOp>(other))
+        else if (isa<arith::NegFOp, arith::ExtFOp>(other))
           rule.linearIn = {true};
+        else if (isa<arith::DivFOp>(other))
+          rule.linearIn = {true, false};
         else if (isa<arith::MulFOp, arith::MulIOp>(other)) {
           rule.linearIn = {true, true};
           rule.linearInAny = true;

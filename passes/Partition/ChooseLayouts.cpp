@@ -58,6 +58,28 @@ std::string sacrifice(const Graph &graph, const OpInfo &op, unsigned axis) {
   return "";
 }
 
+/// A cache goes from entry to entry, so all of them hold it alike. Its length may differ, what is split may not.
+void settleStates(Graph &graph, const llvm::StringMap<std::pair<RankedTensorType, Layout>> &states) {
+  for (const StatePair &pair : graph.states) {
+    int number = graph.arguments[pair.argument];
+    auto it = states.find(graph.function.getArgAttrOfType<StringAttr>(pair.argument, kStateAttr).getValue());
+    if (it == states.end() || number < 0 || graph.values[number].fixed ||
+        graph.values[number].type.getRank() != it->second.first.getRank())
+      continue;
+    bool same = true;
+    for (auto [dim, split] : llvm::enumerate(it->second.second.dims))
+      same &= split.axes.empty() || graph.values[number].type.getDimSize(dim) == it->second.first.getDimSize(dim);
+    if (same)
+      graph.values[number].settled = it->second.second;
+  }
+}
+void keepStates(Graph &graph, llvm::StringMap<std::pair<RankedTensorType, Layout>> &states) {
+  for (const StatePair &pair : graph.states)
+    if (int number = graph.arguments[pair.argument]; number >= 0)
+      states.try_emplace(graph.function.getArgAttrOfType<StringAttr>(pair.argument, kStateAttr).getValue(),
+                         graph.values[number].type, graph.values[number].layout);
+}
+
 bool isRemarkable(const OpInfo &op) {
   return isa<MatmulOp, AttentionOp, EmbeddingOp, GatherOp, RMSNormOp, LayerNormOp>(op.op);
 }
@@ -120,17 +142,20 @@ struct ChooseLayouts : impl::ChooseLayoutsPassBase<ChooseLayouts> {
     options.beam = std::max(1u, beam.getValue());
     options.sequenceParallel = sequenceParallel;
     options.cost = {latencyUs, bandwidthGBs * 1e3, gflops * 1e3, memoryGBs * 1e3};
+    llvm::StringMap<std::pair<RankedTensorType, Layout>> states;
     for (auto function : getOperation().getOps<func::FuncOp>()) {
       if (function.isExternal() || function->hasAttr(kReferenceAttr))
         continue;
       FailureOr<Graph> graph = Graph::build(function, grid);
       if (failed(graph))
         return signalPassFailure();
+      settleStates(*graph, states);
       SmallVector<std::vector<Decision>> decisions = search(*graph, options);
       for (unsigned axis = 0; axis < grid.count(); ++axis)
         if (grid.sizes[axis] > 1)
           explainAxis(*graph, axis, decisions[axis]);
       record(*graph);
+      keepStates(*graph, states);
       for (const OpInfo &op : graph->ops) {
         bool split =
             llvm::any_of(op.choices, [](const AxisChoice &choice) { return choice.kind == AxisChoice::Split; });

@@ -26,10 +26,15 @@ AxisState partition::stateOn(const Layout &layout, unsigned axis) {
   return AxisState::replicated();
 }
 
+static RuleHook ruleHook = nullptr;
+RuleHook partition::setRuleHook(RuleHook hook) { return std::exchange(ruleHook, hook); }
+
 ShardingRule partition::ruleOf(Operation *op, bool *hasRule) {
   ShardingRule rule;
-  bool known = getShardingRule(op, rule) && rule.operands.size() == op->getNumOperands() &&
-               rule.results.size() == op->getNumResults();
+  bool known = getShardingRule(op, rule);
+  if (known && ruleHook)
+    ruleHook(op, rule);
+  known = known && rule.operands.size() == op->getNumOperands() && rule.results.size() == op->getNumResults();
   if (hasRule)
     *hasRule = known;
   if (known)
@@ -221,7 +226,7 @@ int64_t Graph::factorGrain(const OpInfo &op, unsigned factor, int64_t shards) co
   forEachDim(op, [&](int number, size_t dim, ArrayRef<unsigned> factors) {
     auto [lead, minors] = leadOf(op.rule, factors);
     int64_t own = values[number].grain[dim];
-    if (lead == static_cast<int>(factor) && !isLoose(op.rule, factor, below, shards, own, factors))
+    if (lead == static_cast<int>(factor) && minors > 0 && !isLoose(op.rule, factor, below, shards, own, factors))
       grain = std::lcm(grain, std::lcm(own, minors) / minors);
   });
   return grain;
@@ -245,7 +250,7 @@ void Graph::spreadGrains(unsigned axis) {
       forEachDim(op, [&](int number, size_t dim, ArrayRef<unsigned> factors) {
         auto [lead, minors] = leadOf(op.rule, factors);
         int64_t &own = values[number].grain[dim];
-        if (lead != static_cast<int>(factor) || isLoose(op.rule, factor, below, shards, own, factors))
+        if (lead != static_cast<int>(factor) || minors == 0 || isLoose(op.rule, factor, below, shards, own, factors))
           return;
         int64_t next = std::lcm(own, grain * minors);
         changed |= next != own;

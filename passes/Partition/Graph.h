@@ -31,11 +31,12 @@ AxisState stateOn(const Layout &layout, unsigned axis);
 struct ValueInfo {
   Value value;
   RankedTensorType type;
-  bool free = false;           ///< made of weights and constants only: takes the layout that a user of it asks for
-  std::optional<Layout> fixed; ///< demanded by the user
-  int state = -1;              ///< argument: number of its state pair
-  SmallVector<int> returnedAs; ///< function results that return it
-  SmallVector<int64_t> grain;  ///< per dimension, for the axis under search
+  bool free = false;             ///< made of weights and constants only: takes the layout that a user of it asks for
+  std::optional<Layout> fixed;   ///< demanded by the user
+  std::optional<Layout> settled; ///< state argument: the layout that an entry before gave it
+  int state = -1;                ///< argument: number of its state pair
+  SmallVector<int> returnedAs;   ///< function results that return it
+  SmallVector<int64_t> grain;    ///< per dimension, for the axis under search
   SmallVector<uint8_t> classes;
   Layout layout; ///< so far: axes before the one under search
 };
@@ -100,6 +101,10 @@ std::optional<SmallVector<AxisChoice>> choicesFromAttr(DictionaryAttr attr, cons
 
 /// The rule of an op; one factor that must stay whole per dimension when it has none.
 ShardingRule ruleOf(Operation *op, bool *hasRule = nullptr);
+/// Test seam: changes every rule before it is used, to show that a wrong one is noticed. Returns the hook before; not
+/// for several threads.
+using RuleHook = void (*)(Operation *, ShardingRule &);
+RuleHook setRuleHook(RuleHook hook);
 /// True for a value that only weights and constants make, through ops without effects.
 bool isFreeOp(Operation *op, llvm::function_ref<bool(Value)> isFree);
 } // namespace mlir::comm::partition

@@ -175,6 +175,8 @@ private:
     const ValueInfo &value = graph.values[number];
     if (value.fixed)
       return comeAs(stateOn(*value.fixed, axis));
+    if (value.settled)
+      return comeAs(stateOn(*value.settled, axis));
     return isStateArgument(number) && !closedStates.contains(number) ? 0 : comeAs(AxisState::replicated());
   }
 
@@ -382,8 +384,8 @@ private:
 
   void setArgument(int number, const DenseMap<int, Slot> &now) {
     ValueInfo &value = graph.values[number];
-    if (value.fixed) {
-      value.layout = *value.fixed;
+    if (value.fixed || value.settled) {
+      value.layout = value.fixed ? *value.fixed : *value.settled;
       return;
     }
     auto it = now.find(number);
