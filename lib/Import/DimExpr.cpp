@@ -172,8 +172,7 @@ std::optional<std::pair<std::string, int64_t>> DimExpr::solve(int64_t result,
     unknown += !values.count(name);
   if (unknown != 1)
     return std::nullopt;
-  auto solution = invert(root, result, values);
-  return solution && solution->second >= 0 ? solution : std::nullopt;
+  return invert(root, result, values);
 }
 
 } // namespace mlir::comm::onnx

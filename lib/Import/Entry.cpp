@@ -10,7 +10,7 @@ namespace mlir::comm {
 
 void EntryImporter::problem(const char *code, const Twine &what, const Twine &where, const Twine &hint) {
   if (++numProblems <= 20)
-    problems.push_back({code, what.str(), where.str(), hint.str()});
+    problems.push_back({code, printable(what.str()), printable(where.str()), printable(hint.str())});
 }
 
 Location EntryImporter::locOf(const std::string &name) {

@@ -84,7 +84,7 @@ bool EntryImporter::resolveShapes() {
     progress = false;
     for (const Equation &equation : equations)
       if (equation.size >= 0)
-        if (auto solution = equation.expr.solve(equation.size, sizes))
+        if (auto solution = equation.expr.solve(equation.size, sizes); solution && solution->second >= 0)
           progress |= sizes.insert(*solution).second;
   }
   std::set<std::string> missing;
@@ -102,6 +102,9 @@ bool EntryImporter::resolveShapes() {
       problem("E214",
               "dimension " + Twine(equation.dim) + " is '" + text + "' = " + Twine(*size) + ", got " +
                   Twine(equation.size),
+              where(*equation.input));
+    if (auto solution = equation.expr.solve(equation.size, sizes); equation.size >= 0 && solution && solution->second < 0)
+      problem("E214", "dimension " + Twine(equation.dim) + ", '" + text + "' = " + Twine(equation.size) + ", would make '" + solution->first + "' negative",
               where(*equation.input));
     // A given size counts even if its expression cannot be solved.
     shapes[equation.input->name][equation.dim] = size ? *size : equation.size;

@@ -8,7 +8,7 @@
 namespace mlir::comm::onnx {
 namespace {
 constexpr int kMaxDepth = 32;
-constexpr size_t kMaxNodes = 4u << 20; // functions that call functions can grow a small file without bound
+constexpr size_t kMaxNodes = 500000; // functions that call functions can grow a small file without bound
 
 struct Inliner {
   Model &model;

@@ -24,6 +24,14 @@ std::string Problem::str() const {
   return text;
 }
 
+std::string printable(llvm::StringRef text) {
+  std::string result = text.substr(0, 600).str();
+  for (char &c : result)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+      c = '?';
+  return text.size() > 600 ? result + "..." : result;
+}
+
 bool hasErrors(const Problems &problems) {
   return llvm::any_of(problems, [](const Problem &problem) { return !problem.warning; });
 }
@@ -33,7 +41,8 @@ OnnxModel::~OnnxModel() = default;
 
 static void append(Problems &problems, const onnx::Complaints &complaints) {
   for (const onnx::Complaint &complaint : complaints)
-    problems.push_back({complaint.code, complaint.what, complaint.where, complaint.hint, complaint.warning});
+    problems.push_back(
+        {complaint.code, printable(complaint.what), printable(complaint.where), complaint.hint, complaint.warning});
 }
 
 llvm::ArrayRef<char> OnnxModel::Impl::bytesOf(const onnx::Tensor &tensor) const {
@@ -66,7 +75,7 @@ bool OnnxModel::Impl::mapExternal(Problems &problems) {
   bool good = true;
   auto complain = [&](const char *code, std::string what, const onnx::Tensor &tensor, std::string hint = "") {
     if (problems.size() < 20)
-      problems.push_back({code, std::move(what), "tensor '" + tensor.name + "'", std::move(hint)});
+      problems.push_back({code, printable(what), printable("tensor '" + tensor.name + "'"), std::move(hint)});
     good = false;
   };
   forEachTensor(model.graph, [&](onnx::Tensor &tensor) {
@@ -179,9 +188,10 @@ bool OnnxModel::check(Problems &problems) const {
     unsupported[index->second].count++;
   }
   for (const Unsupported &entry : unsupported)
-    problems.push_back({"E401",
-                        entry.op + " x" + std::to_string(entry.count) + ", first at " + entry.first + ": not supported",
-                        "", ""});
+    problems.push_back(
+        {"E401",
+         printable(entry.op + " x" + std::to_string(entry.count) + ", first at " + entry.first + ": not supported"), "",
+         ""});
   bool good = unsupported.empty();
   for (const onnx::ValueInfo &input : impl->model.graph.inputs) {
     bool known =
@@ -194,7 +204,7 @@ bool OnnxModel::check(Problems &problems) const {
     problems.push_back(
         {"E401",
          input.isTensor ? "element type " + onnx::nameOf(input.dataType) + " is not supported" : "it is not a tensor",
-         "graph input '" + input.name + "'", ""});
+         printable("graph input '" + input.name + "'"), ""});
     good = false;
   }
   return good;

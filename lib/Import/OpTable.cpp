@@ -21,6 +21,14 @@ const OpTable &OpTable::get() {
   return table;
 }
 
+std::vector<std::string> OpTable::getNames() const {
+  std::vector<std::string> names;
+  for (const auto &entry : lowerings)
+    names.push_back(entry.getKey().str());
+  llvm::sort(names);
+  return names;
+}
+
 Lowering OpTable::find(const onnx::Node &node) const {
   if (!node.domain.empty() && node.domain != "com.microsoft")
     return nullptr;

@@ -12,6 +12,8 @@ public:
   static const OpTable &get();
   /// Null when the operator is not known.
   Lowering find(const onnx::Node &node) const;
+  /// "Add", "com.microsoft::FusedMatMul", ...; sorted.
+  std::vector<std::string> getNames() const;
   void add(llvm::StringRef op, Lowering lowering) { lowerings[op] = lowering; }
   void addMs(llvm::StringRef op, Lowering lowering) { lowerings[("com.microsoft::" + op).str()] = lowering; }
 

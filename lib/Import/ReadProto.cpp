@@ -86,7 +86,7 @@ struct Reader {
                      "' is not a decimal number in 0 .. 2^63 - 1",
                  where);
     }
-    if (!seen.count("location"))
+    if (tensor.file.empty())
       complain("E303", "external data without a location", where);
     if (proto.has_raw_data() || proto.float_data_size() || proto.int32_data_size() || proto.int64_data_size() ||
         proto.double_data_size() || proto.uint64_data_size() || proto.string_data_size())

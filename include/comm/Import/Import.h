@@ -25,6 +25,8 @@ struct Problem {
 };
 using Problems = std::vector<Problem>;
 bool hasErrors(const Problems &problems);
+/// Text from a file, fit for one line of a terminal: control characters become '?', what is long is cut.
+std::string printable(llvm::StringRef text);
 
 struct OpenOptions {
   /// External data: no symbolic link at all, one hard link only, checksum verified where given.

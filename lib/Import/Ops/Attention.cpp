@@ -79,13 +79,56 @@ FailureOr<Value> buildRotary(NodeContext &c, Value x, Value cos, Value sin, bool
 }
 
 namespace {
-/// Key j is seen by query i of row b iff j <= i + lengths[b] - S: causal against the end of an external cache.
-Value causalFromLengths(B &b, Value lengths, int64_t queries, int64_t keys) {
+/// Absolute position of each query, [1 or B, 1, S, 1]: behind the past, or at the end of an external cache of `lengths`
+/// keys.
+Value queryPositions(B &b, Value lengths, int64_t past, int64_t queries) {
   Type i64 = b.getBuilder().getI64Type();
-  Value limit = b.add(countFrom(b, -queries, queries, {1, 1, queries, 1}, i64),
-                      b.reshape(b.castTo(lengths, i64), {B::shapeOf(lengths)[0], 1, 1, 1}));
-  return b.compare(arith::CmpFPredicate::OLE, arith::CmpIPredicate::sle, countFrom(b, 0, keys, {1, 1, 1, keys}, i64),
-                   limit);
+  if (!lengths)
+    return countFrom(b, past, queries, {1, 1, queries, 1}, i64);
+  Value ends = b.reshape(b.castTo(lengths, i64), {B::shapeOf(lengths)[0], 1, 1, 1});
+  return b.add(countFrom(b, -queries, queries, {1, 1, queries, 1}, i64), ends);
+}
+
+/// `mask` where `keep` holds; hidden elsewhere.
+LogicalResult restrictMask(NodeContext &c, Value &mask, Value keep) {
+  if (!mask) {
+    mask = keep;
+    return success();
+  }
+  int64_t keys = B::shapeOf(keep).back(), last = B::typeOf(mask).getRank() ? B::shapeOf(mask).back() : 0;
+  if (last != 1 && last < keys) // a short mask hides what it does not reach; so does its end here
+    keep = c.b.sliceDim(keep, 3, 0, last);
+  if (failed(c.needBroadcast(mask, keep)))
+    return failure();
+  if (B::isFloat(mask)) {
+    mask = c.b.select(keep, mask, c.b.splat(RankedTensorType::get({}, B::elementOf(mask)), -INFINITY));
+  } else {
+    c.b.broadcastPair(keep, mask);
+    mask = c.b.create<arith::AndIOp>(keep, mask);
+  }
+  return success();
+}
+
+/// is_causal and the window attributes. A constant causal rule is the op's own attribute, all else a mask.
+LogicalResult addPositionRules(NodeContext &c, AttentionParts &parts, int64_t past) {
+  int64_t left = c.getInt("left_window_size", -1), right = c.getInt("right_window_size", -1);
+  bool causal = c.getInt("is_causal", 0);
+  if (causal && !parts.lengths)
+    parts.causalOffset = past;
+  if (left < 0 && right < 0 && (!causal || !parts.lengths))
+    return success();
+  int64_t keys = B::shapeOf(parts.key)[2];
+  Value at = queryPositions(c.b, parts.lengths, past, B::shapeOf(parts.query)[2]);
+  Value key = countFrom(c.b, 0, keys, {1, 1, 1, keys}, c.b.getBuilder().getI64Type());
+  auto atMost = [&](Value a, Value b) {
+    return c.b.compare(arith::CmpFPredicate::OLE, arith::CmpIPredicate::sle, a, b);
+  };
+  if (causal && parts.lengths && failed(restrictMask(c, parts.mask, atMost(key, at))))
+    return failure();
+  if (left >= 0 && failed(restrictMask(c, parts.mask, atMost(c.b.addScalar(at, -static_cast<double>(left)), key))))
+    return failure();
+  return right >= 0 ? restrictMask(c, parts.mask, atMost(key, c.b.addScalar(at, static_cast<double>(right))))
+                    : success();
 }
 
 LogicalResult attention(NodeContext &c) {
@@ -128,24 +171,8 @@ LogicalResult attention(NodeContext &c) {
       return c.fail("nonpad_kv_seqlen is not a vector of integers", "E313");
     parts.lengths = c.in(6);
   }
-  if (c.getInt("is_causal", 0)) {
-    int64_t queries = B::shapeOf(*query)[2], keys = B::shapeOf(*key)[2];
-    if (!parts.lengths) {
-      parts.causalOffset = past;
-    } else {
-      Value causal = causalFromLengths(c.b, parts.lengths, queries, keys);
-      if (!parts.mask) {
-        parts.mask = causal;
-      } else if (failed(c.needBroadcast(parts.mask, causal))) {
-        return failure();
-      } else {
-        Value mask = parts.mask;
-        parts.mask = B::isFloat(mask)
-                         ? c.b.select(causal, mask, c.b.splat(RankedTensorType::get({}, B::elementOf(mask)), -INFINITY))
-                         : (c.b.broadcastPair(causal, mask), c.b.create<arith::AndIOp>(causal, mask));
-      }
-    }
-  }
+  if (failed(addPositionRules(c, parts, past)))
+    return failure();
   FailureOr<Value> result = buildAttention(c, parts);
   if (failed(result) || failed(c.done(packed ? mergeHeads(c.b, *result) : *result)))
     return failure();

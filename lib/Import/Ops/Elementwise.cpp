@@ -134,16 +134,16 @@ LogicalResult modulo(NodeContext &c) {
     return failure();
   Value x = c.in(0), y = c.in(1);
   c.b.broadcastPair(x, y);
-  if (B::isFloat(x)) // the sign of the dividend, whatever fmod says before opset 28
-    return c.done(c.b.create<arith::RemFOp>(x, y));
   if (auto values = B::getConstantInts(y); values && llvm::is_contained(*values, 0))
     return c.fail("integer division by zero", "E313");
-  Value rest = c.b.create<arith::RemSIOp>(x, y);
-  if (c.getInt("fmod", 0))
+  Value rest = B::isFloat(x) ? c.b.create<arith::RemFOp>(x, y) : c.b.create<arith::RemSIOp>(x, y);
+  if (c.getInt("fmod", 0) ||
+      (B::isFloat(x) && c.opset() < 28)) // the sign of the dividend; floats had no other choice before
     return c.done(rest);
-  Value zero = c.b.splatLike(rest, 0);
-  Value signsDiffer = c.b.compare(FP::OLT, IP::slt, c.b.create<arith::XOrIOp>(rest, y), zero);
-  Value adjust = c.b.create<arith::AndIOp>(signsDiffer, c.b.compare(FP::UNE, IP::ne, rest, zero));
+  Value zero = c.b.splatLike(rest, 0), restNegative = c.b.compare(FP::OLT, IP::slt, rest, zero),
+        divisorNegative = c.b.compare(FP::OLT, IP::slt, y, zero);
+  Value adjust = c.b.create<arith::AndIOp>(c.b.create<arith::XOrIOp>(restNegative, divisorNegative),
+                                           c.b.compare(FP::UNE, IP::ne, rest, zero));
   return c.done(c.b.select(adjust, c.b.add(rest, y), rest));
 }
 

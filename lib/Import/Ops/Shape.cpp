@@ -208,7 +208,9 @@ LogicalResult spaceToDepth(NodeContext &c) {
           w = c.shape(0)[3];
   if (block <= 0 || block > 1 << 15 || h % block || w % block)
     return c.fail("blocksize " + Twine(block) + " does not fit", "E313");
-  Value x = c.b.transpose(c.b.reshape(c.in(0), {n, channels, h / block, block, w / block, block}), {0, 3, 5, 1, 2, 4});
+  Value blocks = c.b.reshape(c.in(0), {n, channels, h / block, block, w / block, block});
+  Value x = c.getString("mode", "DCR") == "DCR" ? c.b.transpose(blocks, {0, 3, 5, 1, 2, 4})
+                                                : c.b.transpose(blocks, {0, 1, 3, 5, 2, 4});
   return c.done(c.b.reshape(x, {n, channels * block * block, h / block, w / block}));
 }
 } // namespace
