@@ -19,8 +19,8 @@ public:
   const std::set<std::string> &getNames() const { return names; }
   /// None while a name has no value, or on overflow, division by zero or a negative result.
   std::optional<int64_t> evaluate(const std::map<std::string, int64_t> &values) const;
-  /// The value of the one name without a value that makes the expression `result`; none when it cannot be told. May be negative:
-  /// then no size fits.
+  /// The value of the one name without a value that makes the expression `result`; none when it cannot be told. May be
+  /// negative: then no size fits.
   std::optional<std::pair<std::string, int64_t>> solve(int64_t result,
                                                        const std::map<std::string, int64_t> &values) const;
 

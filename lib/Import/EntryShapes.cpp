@@ -103,8 +103,11 @@ bool EntryImporter::resolveShapes() {
               "dimension " + Twine(equation.dim) + " is '" + text + "' = " + Twine(*size) + ", got " +
                   Twine(equation.size),
               where(*equation.input));
-    if (auto solution = equation.expr.solve(equation.size, sizes); equation.size >= 0 && solution && solution->second < 0)
-      problem("E214", "dimension " + Twine(equation.dim) + ", '" + text + "' = " + Twine(equation.size) + ", would make '" + solution->first + "' negative",
+    if (auto solution = equation.expr.solve(equation.size, sizes);
+        equation.size >= 0 && solution && solution->second < 0)
+      problem("E214",
+              "dimension " + Twine(equation.dim) + ", '" + text + "' = " + Twine(equation.size) + ", would make '" +
+                  solution->first + "' negative",
               where(*equation.input));
     // A given size counts even if its expression cannot be solved.
     shapes[equation.input->name][equation.dim] = size ? *size : equation.size;

@@ -11,8 +11,8 @@ namespace mlir::comm {
 #define GEN_PASS_REGISTRATION
 #include "passes/Import/Passes.h.inc"
 
-/// What follows lib/Import: raises what exporters left decomposed. Runs on the module. `isOn` is asked for "fold-shapes", "unpack-qkv", "raise-norms",
-/// "raise-activations", "raise-rotary" and "raise-attention".
+/// What follows lib/Import: raises what exporters left decomposed. Runs on the module. `isOn` is asked for
+/// "fold-shapes", "unpack-qkv", "raise-norms", "raise-activations", "raise-rotary" and "raise-attention".
 void buildImportPhase(OpPassManager &manager, llvm::function_ref<bool(llvm::StringRef)> isOn);
 } // namespace mlir::comm
 #endif
