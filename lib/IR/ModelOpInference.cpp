@@ -116,6 +116,9 @@ LogicalResult GatherElementsOp::inferReturnTypes(INFER_ARGS) {
       adaptor.getAxis() >= static_cast<uint64_t>(data.getRank()))
     return emitOptionalError(loc, "C1: axis ", adaptor.getAxis(), " or rank of indices ", indices, " does not fit ",
                              data);
+  for (int64_t dim = 0; dim < data.getRank(); ++dim)
+    if (dim != static_cast<int64_t>(adaptor.getAxis()) && indices.getDimSize(dim) > data.getDimSize(dim))
+      return emitOptionalError(loc, "C2: indices ", indices, " are larger than ", data, " in dimension ", dim);
   results.push_back(RankedTensorType::get(indices.getShape(), data.getElementType()));
   return success();
 }

@@ -253,8 +253,9 @@ static bool upstreamRule(Operation *op, ShardingRule &rule) {
         RuleBuilder::Dims in = b.fresh(typeOf(reduce.getInputs()[0])), out;
         // Only a sum passes through a partial sum; every other combiner needs the whole dimension.
         // It starts from its init on every rank, so that must be zero.
-        bool isSum = llvm::any_of(reduce.getCombiner().front(),
-                                  [](Operation &inner) { return isa<arith::AddFOp, arith::AddIOp>(inner); }) &&
+        // The combiner must be the addition alone: a sum of squares is not linear in its input.
+        Block &combiner = reduce.getCombiner().front();
+        bool isSum = llvm::hasNItems(combiner, 2) && isa<arith::AddFOp, arith::AddIOp>(combiner.front()) &&
                      isZeroTensor(reduce.getInits()[0]);
         for (int64_t dim = 0; dim < static_cast<int64_t>(in.size()); ++dim) {
           if (llvm::is_contained(reduce.getDimensions(), dim))

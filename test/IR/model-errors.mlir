@@ -150,6 +150,13 @@ func.func @gather_nd_tuple(%x: tensor<2x8xf32>, %i: tensor<3x3xi64>) {
   return
 }
 // -----
+func.func @gather_elements_size(%x: tensor<2x8xf32>, %i: tensor<3x3xi64>) {
+  // expected-error @+2 {{C2: indices}}
+  // expected-error @+1 {{failed to infer returned types}}
+  %y = comm.gather_elements %x, %i axis 1 : tensor<2x8xf32>, tensor<3x3xi64> -> tensor<3x3xf32>
+  return
+}
+// -----
 // expected-error @+1 {{axis "tp" is used twice}}
 func.func @layout_axis(%x: tensor<2x8xf32> {comm.layout = #comm.layout<[["tp"], ["tp"]]>}) { return }
 // -----

@@ -202,6 +202,7 @@ def Comm_GatherElementsOp : Comm_ModelOp<"gather_elements", [Comm_OwnCost, Comm_
   let summary = "elements along one dimension by index (ONNX GatherElements)";
   let description = [{
     result[i..] = data[i.. with position `axis` replaced by indices[i..]]; result has the shape of indices. (C1) Equal ranks, 0 <= axis < rank.
+    (C2) Off the axis indices are not larger than data.
     Cost: no FLOPs; reads and writes what it gives.
     ```mlir
     %y = comm.gather_elements %x, %i axis 1 : tensor<2x8xf32>, tensor<2x3xi64> -> tensor<2x3xf32>
