@@ -20,14 +20,26 @@ typedef enum {
   COMM_UNTRUSTED,        /* native code that is neither allowed by hash nor by flag */
   COMM_UNSUPPORTED,      /* an operation this runtime does not know */
   COMM_OUT_OF_MEMORY,
-  COMM_DEVICE_MISSING,   /* this CPU cannot run the code */
-  COMM_PEER_LOST,        /* a rank died or refused */
-  COMM_TIMEOUT           /* a wait passed its deadline */
+  COMM_DEVICE_MISSING, /* this CPU cannot run the code */
+  COMM_PEER_LOST,      /* a rank died or refused */
+  COMM_TIMEOUT         /* a wait passed its deadline */
 } comm_status;
 
 /* Same numbers as comm::exe::DType. */
 typedef enum {
-  COMM_F32 = 0, COMM_F16, COMM_BF16, COMM_F64, COMM_I64, COMM_I32, COMM_I16, COMM_I8, COMM_U64, COMM_U32, COMM_U16, COMM_U8, COMM_BOOL
+  COMM_F32 = 0,
+  COMM_F16,
+  COMM_BF16,
+  COMM_F64,
+  COMM_I64,
+  COMM_I32,
+  COMM_I16,
+  COMM_I8,
+  COMM_U64,
+  COMM_U32,
+  COMM_U16,
+  COMM_U8,
+  COMM_BOOL
 } comm_dtype;
 
 /* A named tensor. Row-major, contiguous. `bytes` must be the product of dims times the element width. */
@@ -43,24 +55,24 @@ typedef struct {
 typedef enum { COMM_RANKS_PROCESSES = 0, COMM_RANKS_THREADS } comm_ranks_as;
 
 typedef struct {
-  size_t struct_size;     /* sizeof(comm_session_options): old callers may meet new libraries */
+  size_t struct_size; /* sizeof(comm_session_options): old callers may meet new libraries */
   comm_ranks_as ranks_as;
-  int32_t reference;      /* 1: run the unsplit one-rank program */
-  int32_t trust_native;   /* 1: run native code whatever the allow list says */
-  int32_t trace;          /* 1: record events for comm_session_trace */
-  int32_t threads;        /* compute threads per rank; 0: one */
-  int64_t timeout_ms;     /* deadline of every wait for another rank; 0: 60 s */
+  int32_t reference;    /* 1: run the unsplit one-rank program */
+  int32_t trust_native; /* 1: run native code whatever the allow list says */
+  int32_t trace;        /* 1: record events for comm_session_trace */
+  int32_t threads;      /* compute threads per rank; 0: one */
+  int64_t timeout_ms;   /* deadline of every wait for another rank; 0: 60 s */
 } comm_session_options;
 
 typedef struct {
   size_t struct_size;
-  double last_ms;              /* wall time of the last run, all ranks */
-  double wait_ms_max;          /* longest time a rank's compute waited for communication in the last run */
-  int64_t bytes_sent_per_rank; /* largest over ranks, last run */
-  int64_t collectives_planned; /* per rank and run */
-  int64_t collectives_executed;/* smallest over ranks, last run */
-  int64_t arena_bytes;         /* per rank */
-  int64_t weight_bytes;        /* per rank, packed */
+  double last_ms;               /* wall time of the last run, all ranks */
+  double wait_ms_max;           /* longest time a rank's compute waited for communication in the last run */
+  int64_t bytes_sent_per_rank;  /* largest over ranks, last run */
+  int64_t collectives_planned;  /* per rank and run */
+  int64_t collectives_executed; /* smallest over ranks, last run */
+  int64_t arena_bytes;          /* per rank */
+  int64_t weight_bytes;         /* per rank, packed */
   int64_t ranks;
 } comm_session_stats;
 
@@ -70,17 +82,22 @@ void comm_executable_free(comm_executable *);
 const char *comm_executable_hash(const comm_executable *);
 int32_t comm_executable_entry_count(const comm_executable *);
 const char *comm_executable_entry_name(const comm_executable *, int32_t entry);
-/* Inputs (outputs = 0) or outputs (1) of an entry: fills name, dtype, rank, dims; data is NULL. Strings and dims live as long as the executable. */
+/* Inputs (outputs = 0) or outputs (1) of an entry: fills name, dtype, rank, dims; data is NULL. Strings and dims live
+ * as long as the executable. */
 int32_t comm_executable_port_count(const comm_executable *, int32_t entry, int32_t outputs);
-comm_status comm_executable_port(const comm_executable *, int32_t entry, int32_t outputs, int32_t index, comm_tensor *out);
+comm_status comm_executable_port(const comm_executable *, int32_t entry, int32_t outputs, int32_t index,
+                                 comm_tensor *out);
 /* State pairs of an entry: input and output names. */
 int32_t comm_executable_state_count(const comm_executable *, int32_t entry);
-comm_status comm_executable_state(const comm_executable *, int32_t entry, int32_t index, const char **input, const char **output);
+comm_status comm_executable_state(const comm_executable *, int32_t entry, int32_t index, const char **input,
+                                  const char **output);
 
 /* Starts the ranks and loads their weights. */
 comm_status comm_session_create(const comm_executable *, const comm_session_options *, comm_session **out);
-/* One run of `entry`. Inputs by name, any order, all of them; each output buffer is the caller's. Buffers are borrowed for the call. */
-comm_status comm_session_run(comm_session *, int32_t entry, const comm_tensor *inputs, int32_t n_inputs, comm_tensor *outputs, int32_t n_outputs);
+/* One run of `entry`. Inputs by name, any order, all of them; each output buffer is the caller's. Buffers are borrowed
+ * for the call. */
+comm_status comm_session_run(comm_session *, int32_t entry, const comm_tensor *inputs, int32_t n_inputs,
+                             comm_tensor *outputs, int32_t n_outputs);
 comm_status comm_session_stats_get(const comm_session *, comm_session_stats *out);
 /* Chrome trace JSON of the last run, owned by the session, valid until its next call; NULL when tracing is off. */
 const char *comm_session_trace(comm_session *);

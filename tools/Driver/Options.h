@@ -45,7 +45,7 @@ struct Options {
   int64_t memoryLimit = 0, maxTensorBytes = 0, maxTotalBytes = 0;
   std::string stopAfter, dumpIR;
   std::string weights = "auto"; ///< auto, reference or embed
-  std::string commandLine; ///< as given, for the artifact
+  std::string commandLine;      ///< as given, for the artifact
 };
 
 /// Parses the arguments. Returns an exit code when the program should end now (help, version, usage error: already
