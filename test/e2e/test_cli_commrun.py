@@ -106,7 +106,7 @@ def test_damaged_executables(tmp_path, bert):
 
 def test_interrupt_leaves_no_process(bert):
     executable, inputs, _ = bert
-    process = subprocess.Popen([str(tools.find("commrun")), str(executable), "--input", f"@{inputs}", "--bench", "--duration=30"],
+    process = subprocess.Popen([str(tools.find("commrun")), str(executable), "--input", f"@{inputs}", "--bench", "--iterations=100000000"],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     time.sleep(1.5)
     assert process.poll() is None

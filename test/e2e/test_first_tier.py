@@ -1,5 +1,8 @@
 """Exported models of the first tier, on 1 to 4 ranks, against what PyTorch computed. None may be skipped."""
 
+import re
+
+import onnx
 import pytest
 from harness import EXPECTATIONS, MODELS, RANKS, assert_within, first_tier
 
@@ -37,9 +40,10 @@ def test_attention_is_split_by_heads(name, lab):
     model, inputs, _ = first_tier(name)
     shapes = [f"--shapes-from=@{path}" for path in inputs]
     done = tools.run("commc", model, "--devices=cpu:2", *shapes, "--explain", "-o", lab.folder / "explained.commx")
-    lines = [line.lower() for line in (done.stdout + done.stderr).splitlines() if "attention" in line.lower()]
-    assert any("split" in line and "head" in line for line in lines), "\n".join(lines)
-    assert not any("replicated" in line for line in lines), "\n".join(lines)
+    text = done.stdout + done.stderr
+    recognised = int(re.search(r"(\d+) attentions", text)[1])
+    split = re.findall(r"^layout .*: over tp by (?:kv )?heads", text, re.MULTILINE)
+    assert len(split) == recognised == 2 * len(inputs), text  # two layers, one entry per call
 
 
 @pytest.mark.parametrize("command", [["check"], []])
@@ -52,7 +56,6 @@ def test_refused_naming_the_operator(name, command, lab):
     assert done.returncode == tools.EXIT["unsupported"], done.stderr
     text = done.stdout + done.stderr
     assert "LSTM" in text and "error[E" in text
-    import onnx
     nodes = [node.name for node in onnx.load(model).graph.node if node.op_type == "LSTM"]
     assert any(name in text for name in nodes), text
     assert not output.exists()
