@@ -62,7 +62,7 @@ def first_error(text: str) -> str:
 
 def general_reason(reason: str) -> str:
     """A reason without quoted names and numbers, to count alike ones together."""
-    return re.sub(r"\d+", "N", re.sub(r"'[^']*'", "'...'", reason))
+    return re.sub(r"(?<![A-Za-z\d])\d+|(?<=\bx)\d+", "N", re.sub(r"'[^']*'", "'...'", reason))
 
 
 def read_list(path: Path = PASSING) -> list[str]:

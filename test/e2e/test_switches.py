@@ -1,6 +1,5 @@
 """Every optimisation switched off in turn: the result stays, and each switch changes some plan."""
 
-import hashlib
 import re
 
 import pytest
@@ -35,14 +34,15 @@ def test_each_off_in_turn(lab, made):
     assert len(flags) >= 3, "the optimisations of the pipeline have switches"
     without_effect = set(flags)
     for name, (model, inputs, expected) in made.items():
-        plain = digest(lab.compile(model, 2, inputs))
+        plain = plan(lab.compile(model, 2, inputs))
+        assert len(plain) > 10
         for flag in flags:
             executable = lab.compile(model, 2, inputs, flag)
             try:
                 assert_within(lab.run(executable, inputs), expected, relative=RELATIVE)
             except AssertionError as failure:
                 raise AssertionError(f"{name} with {flag}: {failure}") from None
-            if digest(executable) != plain:
+            if plan(executable) != plain:
                 without_effect.discard(flag)
     assert not without_effect, "switches that change nothing in any model"
 
@@ -52,11 +52,7 @@ def test_all_off_together(lab, made):
         assert_within(lab.outputs(model, 4, inputs, *switches()), expected, relative=RELATIVE)
 
 
-def digest(executable) -> str:
-    """Hash of what the executable would run. Its own options travel inside the file, so the file's bytes always differ."""
-    import json
-
-    listing = json.loads(tools.run("commc", "inspect", executable, "--json").stdout)
-    for key in ("options", "hash", "path", "command_line"):
-        listing.pop(key, None)
-    return hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()
+def plan(executable) -> list[str]:
+    """Everything the executable would run: its numbered commands and what they need. (Its options travel in the file, so bytes always differ.)"""
+    lines = tools.run("commc", "inspect", executable, "--commands").stdout.splitlines()
+    return [line for line in lines if re.match(r"\s+(\d+|arena)\s", line)]
