@@ -59,7 +59,9 @@ std::optional<double> ValueBuilder::getSplat(Value value) {
     return number.convertToDouble();
   }
   APInt number = attr.getSplatValue<APInt>();
-  return number.getBitWidth() == 1 ? number.getZExtValue() : number.getSExtValue();
+  if (number.getBitWidth() == 1)
+    return number.isOne() ? 1 : 0;
+  return static_cast<double>(number.getSExtValue());
 }
 
 /// Constants in, constant out: this is how integer shape arithmetic disappears. Falls back to the op's own folder (x &

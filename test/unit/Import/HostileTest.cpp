@@ -78,6 +78,14 @@ TEST_F(Hostile, GoodModelsLoad) {
   EXPECT_TRUE(load(withExternal({"location", "w.bin", "offset", "0", "length", "24"})).empty());
 }
 
+/// Negative numbers in constants keep their sign.
+TEST_F(Hostile, NegativeConstantsLoad) {
+  proto::Graph graph = proto::small();
+  graph.nodes = {proto::node("CumSum", {"x", "axis"}, {"s"}), proto::node("Trilu", {"s", "k"}, {"y"})};
+  graph.initializers = {proto::tensor("axis", {}, 7, std::string(8, '\xff')), proto::tensor("k", {}, 7, std::string(8, '\xff'))};
+  EXPECT_TRUE(load(proto::model(graph.str())).empty());
+}
+
 TEST_F(Hostile, NotAModel) {
   std::string good = proto::model(proto::small().str());
   expectRefused("", "E301");
