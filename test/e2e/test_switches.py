@@ -6,10 +6,11 @@ import pytest
 from harness import RELATIVE, assert_within
 
 from commc import generate, reference, tools
-from commc.generators import bert, llama
+from commc.generators import bert, gpt2, llama
 
 MODELS = {
     "bert": (bert, bert.Config(layers=1), {"batch": 1, "sequence": 8}),
+    "gpt2": (gpt2, gpt2.Config(layers=1), {"batch": 1, "sequence": 8}),
     "llama-cache": (llama, llama.Config(layers=1, cache=True), {"batch": 1, "sequence": 6, "steps": 1}),
 }
 
