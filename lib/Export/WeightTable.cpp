@@ -111,8 +111,9 @@ FailureOr<int64_t> WeightTable::reference(LoadedWeightOp op, File &file) {
                                                       << "' does not lie beside the executable; write the executable "
                                                          "into the model's folder, or embed the weights";
   file.index = exe.files.size();
-  exe.files.push_back({path, static_cast<int64_t>(file.bytes->getBufferSize()),
-                       options.hashFiles ? sha256(file.bytes->getBuffer()) : ""});
+  exe.files.push_back(
+      {path, static_cast<int64_t>(file.bytes->getBufferSize()),
+       int64_t(file.bytes->getBufferSize()) <= options.maxHashBytes ? sha256(file.bytes->getBuffer()) : ""});
   return file.index;
 }
 

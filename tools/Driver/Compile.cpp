@@ -340,9 +340,9 @@ void Compiler::printSummary(const ::comm::exe::Executable &executable, const std
                << (executable.entries.size() == 1 ? " entry\n" : " entries\n");
   llvm::outs() << "plan     " << (executable.entries.empty() ? 1 : executable.entries[0].split.grid.ranks())
                << " ranks (" << grid << ")\n";
-  llvm::outs() << llvm::format(
-      "memory   %.1f MiB per rank: arena %.1f, weights %.1f\n", (prediction("peak_bytes_per_rank")) / 1048576.0,
-      prediction("arena_bytes_per_rank") / 1048576.0, prediction("weight_bytes_per_rank") / 1048576.0);
+  double arena = prediction("arena_bytes_per_rank"), peak = prediction("peak_bytes_per_rank");
+  llvm::outs() << llvm::format("memory   %.1f MiB per rank: arena %.1f, weights, inputs and outputs %.1f\n",
+                               peak / 1048576.0, arena / 1048576.0, (peak - arena) / 1048576.0);
   llvm::outs() << "next     commrun " << path << " --verify\n";
   if (!options.explain)
     llvm::outs() << "notes    " << executable.explain.size() << " decisions: see --explain\n";

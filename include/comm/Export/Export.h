@@ -15,7 +15,8 @@ struct ExportOptions {
   WeightStorage weights = WeightStorage::Reference;
   std::string modelDir = ".";  ///< files of weights are relative to it
   std::string outputDir = "."; ///< where the executable will lie; referenced files must be in it or below
-  bool hashFiles = true;       ///< record SHA-256 of referenced files: reads each once
+  /// Referenced files up to this size get a SHA-256 (each is read once); of larger ones only the length is recorded.
+  int64_t maxHashBytes = int64_t(2) << 30;
   std::string modelName, modelSha256, compilerVersion, options;
 };
 

@@ -178,7 +178,7 @@ TEST_F(ExportTest, SameInputSameBytes) {
 }
 
 TEST_F(ExportTest, HashingCanBeDeclined) {
-  options.hashFiles = false;
+  options.maxHashBytes = 0;
   auto out = compile();
   ASSERT_TRUE(succeeded(out)) << diagnostics;
   EXPECT_EQ(out->files[0].sha256, "");
