@@ -1,5 +1,5 @@
 //===- Elementwise.cpp - one element at a time ----------------------------===//
-// To add an operator: a line in addElementwiseOps and a case in test/Import/elementwise.py.
+// To add an operator: a line in addElementwiseOps; its ONNX node tests then join test/data/onnx_node_passing.txt.
 //===----------------------------------------------------------------------===//
 #include "OpTable.h"
 #include <cmath>

@@ -82,7 +82,8 @@ TEST_F(Hostile, GoodModelsLoad) {
 TEST_F(Hostile, NegativeConstantsLoad) {
   proto::Graph graph = proto::small();
   graph.nodes = {proto::node("CumSum", {"x", "axis"}, {"s"}), proto::node("Trilu", {"s", "k"}, {"y"})};
-  graph.initializers = {proto::tensor("axis", {}, 7, std::string(8, '\xff')), proto::tensor("k", {}, 7, std::string(8, '\xff'))};
+  graph.initializers = {proto::tensor("axis", {}, 7, std::string(8, '\xff')),
+                        proto::tensor("k", {}, 7, std::string(8, '\xff'))};
   EXPECT_TRUE(load(proto::model(graph.str())).empty());
 }
 
