@@ -27,7 +27,8 @@ double CostModel::collective(ReshardStep::Kind kind, double wholeBytes, int64_t 
   case ReshardStep::Slice:
     return wholeBytes / n / memoryBytesPerUs;
   case ReshardStep::Mask:
-    return wholeBytes / memoryBytesPerUs;
+    // A pass of its own over the tensor, and an add in front of the reduction that no norm can take in.
+    return latencyUs / 2 + 2 * wholeBytes / memoryBytesPerUs;
   }
   return 0;
 }
