@@ -11,6 +11,8 @@ include_directories(SYSTEM ${MLIR_INCLUDE_DIRS})
 add_library(comm_mlir INTERFACE)
 target_include_directories(comm_mlir SYSTEM INTERFACE ${MLIR_INCLUDE_DIRS} ${LLVM_INCLUDE_DIRS})
 target_compile_options(comm_mlir INTERFACE -fno-exceptions) # RTTI stays on: LLVM is built with it
+# The packaged LLVM is built with NDEBUG, and the layout of pass statistics depends on it.
+target_compile_definitions(comm_mlir INTERFACE NDEBUG)
 target_link_libraries(comm_mlir INTERFACE MLIR LLVM)        # only the two shared libraries, never MLIRIR & co
 
 # One precompiled header for every MLIR target: headers are 4 s of a 6 s compile.
