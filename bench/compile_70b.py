@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -26,10 +27,14 @@ def compile_measured(command: list[str], log: Path) -> dict:
     """Runs a command with its output in `log`; exit code, wall and CPU seconds, and peak resident bytes of that process."""
     started = time.monotonic()
     with open(log, "wb") as file:
-        pid = os.posix_spawn(command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, file.fileno(), 1),
-                                                                            (os.POSIX_SPAWN_DUP2, file.fileno(), 2)])
-        _, status, usage = os.wait4(pid, 0)
-    return {"exit": os.waitstatus_to_exitcode(status), "wall_s": time.monotonic() - started, "cpu_s": usage.ru_utime + usage.ru_stime,
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return {"exit": process.returncode, "wall_s": time.monotonic() - started, "cpu_s": usage.ru_utime + usage.ru_stime,
             "peak_bytes": usage.ru_maxrss * 1024}
 
 

