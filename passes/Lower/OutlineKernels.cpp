@@ -63,7 +63,7 @@ private:
     Block &body = fused.getBody().front();
     std::string why;
     if (!canCompileKernel(body, &why)) {
-      fused.emitError("error[E110]: this group of ops cannot be compiled as one kernel: ") << why;
+      fused.emitError("error[E404]: this group of ops cannot be compiled as one kernel: ") << why;
       return nullptr;
     }
     OpBuilder builder = OpBuilder::atBlockEnd(getOperation().getBody());
