@@ -78,18 +78,6 @@ FailureOr<Value> buildRotary(NodeContext &c, Value x, Value cos, Value sin, bool
                               interleaved ? c.b.getBuilder().getUnitAttr() : UnitAttr());
 }
 
-namespace {
-/// Absolute position of each query, [1 or B, 1, S, 1]: behind the past, or at the end of an external cache of `lengths`
-/// keys.
-Value queryPositions(B &b, Value lengths, int64_t past, int64_t queries) {
-  Type i64 = b.getBuilder().getI64Type();
-  if (!lengths)
-    return countFrom(b, past, queries, {1, 1, queries, 1}, i64);
-  Value ends = b.reshape(b.castTo(lengths, i64), {B::shapeOf(lengths)[0], 1, 1, 1});
-  return b.add(countFrom(b, -queries, queries, {1, 1, queries, 1}, i64), ends);
-}
-
-/// `mask` where `keep` holds; hidden elsewhere.
 LogicalResult restrictMask(NodeContext &c, Value &mask, Value keep) {
   if (!mask) {
     mask = keep;
@@ -107,6 +95,17 @@ LogicalResult restrictMask(NodeContext &c, Value &mask, Value keep) {
     mask = c.b.create<arith::AndIOp>(keep, mask);
   }
   return success();
+}
+
+namespace {
+/// Absolute position of each query, [1 or B, 1, S, 1]: behind the past, or at the end of an external cache of `lengths`
+/// keys.
+Value queryPositions(B &b, Value lengths, int64_t past, int64_t queries) {
+  Type i64 = b.getBuilder().getI64Type();
+  if (!lengths)
+    return countFrom(b, past, queries, {1, 1, queries, 1}, i64);
+  Value ends = b.reshape(b.castTo(lengths, i64), {B::shapeOf(lengths)[0], 1, 1, 1});
+  return b.add(countFrom(b, -queries, queries, {1, 1, queries, 1}, i64), ends);
 }
 
 /// is_causal and the window attributes. A constant causal rule is the op's own attribute, all else a mask.

@@ -42,7 +42,7 @@ struct GroupQuery {
   NodeContext &c;
   B &b;
   int64_t queryHeads = 0, kvHeads = 0, batch = 0, length = 0, size = 0, past = 0, total = 0;
-  bool uniform = true;                          ///< all rows have the same past: positions are known now
+  bool uniform = true;                          ///< all rows have a past without padding: positions are known now
   Value query, key, value, rowLengths, rowPast; // rowLengths, rowPast: i64 [B]
 
   LogicalResult check() {
@@ -95,8 +95,8 @@ struct GroupQuery {
     return success();
   }
 
-  /// A prompt (no past) and a batch of one have the same past in all rows. Otherwise row b has seqlens_k[b] + 1 - S
-  /// tokens before this call.
+  /// A prompt has no past. Otherwise row b has seqlens_k[b] + 1 - S tokens before this call, the rest of its past is
+  /// padding; only constant lengths tell now that there is none.
   LogicalResult lengths() {
     Type i64 = b.getBuilder().getI64Type();
     if (c.has(3)) {
@@ -112,8 +112,9 @@ struct GroupQuery {
                     ", past and new tokens are " + std::to_string(total) +
                     ": a cache buffer shared by past and present is not supported");
     rowLengths = b.addScalar(b.castTo(b.reshape(c.in(5), {batch}), i64), 1);
-    uniform = past == 0 || batch == 1;
-    if (!uniform && length != 1)
+    std::optional<double> last = B::getSplat(c.in(5));
+    uniform = past == 0 || (last && *last == static_cast<double>(total - 1));
+    if (!uniform && length != 1 && batch != 1)
       return c.fail("several new tokens on a past need a batch of one", "E313");
     rowPast = b.addScalar(rowLengths, -static_cast<double>(length));
     return success();
@@ -155,7 +156,7 @@ struct GroupQuery {
     return success();
   }
 
-  /// past then new; where rows differ, the new token stands right behind the row's own past.
+  /// past then new; where a past may be padded, the new tokens stand right behind the row's own past.
   Value append(size_t input, Value fresh) {
     if (past == 0)
       return fresh;
@@ -167,8 +168,29 @@ struct GroupQuery {
     Value behind = b.min(b.add(b.sub(at, own), b.splat(RankedTensorType::get({}, i64), static_cast<double>(past))),
                          b.splat(RankedTensorType::get({}, i64), static_cast<double>(total - 1)));
     Value index = b.select(b.compare(FP::OLT, IP::slt, at, own), at, behind); // [B, T]
+    if (batch == 1)
+      return b.create<GatherOp>(both, b.reshape(index, {total}), 2);
     Value full = b.broadcastTo(b.reshape(index, {batch, 1, total, 1}), B::shapeOf(both));
     return b.create<GatherElementsOp>(both, full, 2);
+  }
+
+  /// The causal rule and the window. Positions known now make the causal rule the op's own attribute, all else a mask.
+  LogicalResult restrict(AttentionParts &parts) {
+    bool causal = c.getInt("causal", 1);
+    int64_t window = c.getInt("local_window_size", -1);
+    if (causal)
+      parts.causalOffset = past; // an upper bound where the past may be padded
+    Type i64 = b.getBuilder().getI64Type();
+    Value offsets = countFrom(b, 0, length, {1, 1, length, 1}, i64), at = countFrom(b, 0, total, {1, 1, 1, total}, i64);
+    // Position of each query, [1 or B, 1, S, 1].
+    Value own = uniform ? b.addScalar(offsets, static_cast<double>(past))
+                        : b.add(b.reshape(rowPast, {batch, 1, 1, 1}), offsets);
+    if (causal && !uniform && length > 1 && failed(restrictMask(c, parts.mask, b.compare(FP::OGE, IP::sge, own, at))))
+      return failure();
+    if (window < 0)
+      return success();
+    return restrictMask(c, parts.mask,
+                        b.compare(FP::OGE, IP::sge, at, b.addScalar(own, 1.0 - static_cast<double>(window))));
   }
 
   LogicalResult run() {
@@ -181,19 +203,10 @@ struct GroupQuery {
     parts.scale = c.getFloat("scale", 0);
     parts.softcap = c.getFloat("softcap", 0);
     parts.mask = c.in(10);
-    if (batch > 1)
+    if (batch > 1 || !uniform)
       parts.lengths = rowLengths; // right padding, and the room behind shorter rows
-    if (c.getInt("causal", 1) && uniform)
-      parts.causalOffset = past;
-    int64_t window = c.getInt("local_window_size", -1);
-    if (window >= 0) {
-      if (!uniform || parts.mask)
-        return c.fail("local_window_size together with a batch of different lengths or attention_bias");
-      Type i64 = b.getBuilder().getI64Type();
-      Value first = countFrom(b, past - window + 1, length, {1, 1, length, 1}, i64),
-            at = countFrom(b, 0, total, {1, 1, 1, total}, i64);
-      parts.mask = b.compare(FP::OGE, IP::sge, at, first);
-    }
+    if (failed(restrict(parts)))
+      return failure();
     FailureOr<Value> result = buildAttention(c, parts);
     if (failed(result) || failed(c.done(mergeHeads(b, *result))))
       return failure();
