@@ -104,6 +104,8 @@ void explainAxis(const Graph &graph, unsigned axis, ArrayRef<Decision> decisions
       text += "; the op has no sharding rule, so its operands are brought together";
     if (!decision.note.empty())
       text += "; " + decision.note;
+    if (llvm::any_of(op.results, [&](int result) { return result >= 0 && graph.values[result].fixed; }))
+      text += "; the user fixed the layout of its result";
     explain(op.op, "layout", text);
   }
 }
