@@ -6,11 +6,9 @@
 #include "comm/Import/Import.h"
 #include "comm/Interpreter/Interpreter.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
-#include "mlir/Pass/PassManager.h"
-#ifdef COMM_HAVE_Import
-#include "passes/Import/Passes.h"
-#endif
 #include "mlir/IR/BuiltinOps.h"
+#include "mlir/Pass/PassManager.h"
+#include "passes/Import/Passes.h"
 #include <fstream>
 #include <iostream>
 
@@ -126,12 +124,10 @@ int main(int argc, char **argv) {
   if (failed(model->importEntry(*module, options, problems)))
     return fail(problems);
   if (raise) {
-#ifdef COMM_HAVE_Import
     PassManager manager(&context);
     buildImportPhase(manager, [](llvm::StringRef) { return true; });
     if (failed(manager.run(*module)))
       return 1;
-#endif
   }
   if (print)
     module->print(llvm::outs(), OpPrintingFlags().elideLargeElementsAttrs(32));
