@@ -62,6 +62,7 @@ typedef struct {
   int32_t trace;        /* 1: record events for comm_session_trace */
   int32_t threads;      /* compute threads per rank; 0: one */
   int64_t timeout_ms;   /* deadline of every wait for another rank; 0: 60 s */
+  const char *link;     /* "1Gbit,50us": a link between ranks that is emulated in shared memory; NULL: none */
 } comm_session_options;
 
 typedef struct {
@@ -74,7 +75,24 @@ typedef struct {
   int64_t arena_bytes;          /* per rank */
   int64_t weight_bytes;         /* per rank, packed */
   int64_t ranks;
+  /* Of the last run. Communication: time in which data of collectives moved, from the moment all ranks had come; mean
+   * over ranks. It was hidden, or exposed where compute stood waiting meanwhile; the two add up. Late: compute waited
+   * for ranks that had not come yet, which no faster link would change. Compute: the run less all waits, largest over
+   * ranks. */
+  double compute_ms, communication_ms, hidden_ms, exposed_ms, late_ms;
 } comm_session_stats;
+
+/* One collective of the last run; times as in comm_session_stats, mean over ranks. */
+typedef struct {
+  size_t struct_size;
+  const char *op;    /* "all_reduce", ...; lives as long as the session, as the label */
+  const char *label; /* source node; may be empty */
+  int64_t command;   /* position in the program */
+  int32_t started;   /* 1: started and waited for later; 0: compute does nothing meanwhile */
+  int64_t bytes;     /* of the operand or the result, whichever is larger */
+  int64_t bytes_sent_per_rank;
+  double communication_ms, hidden_ms, exposed_ms, late_ms;
+} comm_collective_stats;
 
 /* Reads and checks a file. Weight files are looked up beside it. */
 comm_status comm_executable_load(const char *path, comm_executable **out);
@@ -87,6 +105,8 @@ const char *comm_executable_entry_name(const comm_executable *, int32_t entry);
 int32_t comm_executable_port_count(const comm_executable *, int32_t entry, int32_t outputs);
 comm_status comm_executable_port(const comm_executable *, int32_t entry, int32_t outputs, int32_t index,
                                  comm_tensor *out);
+/* What the compiler predicted, by name ("step_us"); NaN when it said nothing. */
+double comm_executable_prediction(const comm_executable *, const char *name);
 /* State pairs of an entry: input and output names. */
 int32_t comm_executable_state_count(const comm_executable *, int32_t entry);
 comm_status comm_executable_state(const comm_executable *, int32_t entry, int32_t index, const char **input,
@@ -99,6 +119,14 @@ comm_status comm_session_create(const comm_executable *, const comm_session_opti
 comm_status comm_session_run(comm_session *, int32_t entry, const comm_tensor *inputs, int32_t n_inputs,
                              comm_tensor *outputs, int32_t n_outputs);
 comm_status comm_session_stats_get(const comm_session *, comm_session_stats *out);
+/* Collectives of the last run, in the order of issue. */
+int32_t comm_session_collective_count(const comm_session *);
+comm_status comm_session_collective(const comm_session *, int32_t index, comm_collective_stats *out);
+/* 0: later runs execute each collective where it is started, so that nothing is hidden; for comparison. 1: as planned.
+ */
+comm_status comm_session_set_overlap(comm_session *, int32_t overlap);
+/* The emulated link in words, "native" when there is none. */
+const char *comm_session_link(const comm_session *);
 /* Chrome trace JSON of the last run, owned by the session, valid until its next call; NULL when tracing is off. */
 const char *comm_session_trace(comm_session *);
 void comm_session_free(comm_session *);

@@ -1,5 +1,6 @@
 //===- CommQueue.h - where the collectives of a rank run --------*- C++ -*-===//
 #pragma once
+#include "runtime/Core/Counters.h"
 #include "runtime/Transport/Transport.h"
 
 namespace comm::rt {
@@ -18,8 +19,8 @@ public:
     Status s = start(c, ticket);
     return s ? wait(ticket) : s;
   }
-  /// When the collective of this ticket ran, in ns of the trace clock; valid after its wait.
-  virtual void span(int64_t ticket, int64_t &beginNs, int64_t &endNs) const = 0;
+  /// When the collective of this ticket ran; valid after its wait.
+  virtual CollectiveSpan span(int64_t ticket) const = 0;
 };
 
 } // namespace comm::rt

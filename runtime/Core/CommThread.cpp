@@ -17,7 +17,7 @@ constexpr uint32_t ringSize = 256;
 struct Slot {
   const Collective *collective = nullptr;
   uint32_t number = 0; ///< value of `issued` once it was handed over
-  int64_t beginNs = 0, endNs = 0;
+  CollectiveSpan span;
 };
 
 /// Where one thread sleeps until another one has changed something.
@@ -56,9 +56,19 @@ struct CommThread::Impl {
 
   /// `number`: what failedNumber becomes when it fails.
   void execute(Slot &slot, uint32_t number, int64_t spinNs) {
-    slot.beginNs = monotonicNs();
+    slot.span = {};
+    slot.span.beginNs = monotonicNs();
     if (!failed) {
-      Status s = transport.run(*slot.collective, {options.timeoutMs, spinNs});
+      int64_t sentBefore = transport.bytesSent();
+      WaitBudget budget{options.timeoutMs, spinNs};
+      Status s = transport.run(*slot.collective, budget);
+      slot.span.metNs = transport.metNs();
+      for (const Sequel *next = slot.collective->sequel; s && next; next = next->next.sequel) {
+        s = next->step ? next->step() : Status::ok();
+        if (s)
+          s = transport.run(next->next, budget);
+      }
+      slot.span.sentBytes = transport.bytesSent() - sentBefore;
       if (s)
         executed.fetch_add(1, std::memory_order_relaxed);
       else {
@@ -67,7 +77,7 @@ struct CommThread::Impl {
         failed = true;
       }
     }
-    slot.endNs = monotonicNs();
+    slot.span.endNs = monotonicNs();
   }
 
   void loop() {
@@ -158,7 +168,7 @@ Status CommThread::run(const Collective &c, int64_t ticket) {
   slot.collective = &c;
   slot.number = issued;
   impl->execute(slot, issued + 1, impl->options.callerSpinNs);
-  impl->waited += slot.endNs - slot.beginNs;
+  impl->waited += slot.span.endNs - slot.span.beginNs;
   return impl->outcome(issued + 1);
 }
 
@@ -168,11 +178,7 @@ Status CommThread::drain() {
   return impl->outcome(issued + 1);
 }
 
-void CommThread::span(int64_t ticket, int64_t &beginNs, int64_t &endNs) const {
-  const Slot &slot = impl->slots[static_cast<size_t>(ticket)];
-  beginNs = slot.beginNs;
-  endNs = slot.endNs;
-}
+CollectiveSpan CommThread::span(int64_t ticket) const { return impl->slots[static_cast<size_t>(ticket)].span; }
 
 int64_t CommThread::executed() const { return impl->executed; }
 int64_t CommThread::waitedNs() const { return impl->waited; }

@@ -11,8 +11,9 @@ struct CommThreadOptions {
   int64_t callerSpinNs = 0;  ///< the same for the compute thread
 };
 
-/// Executes collectives in the order of start(). A synchronous collective (run) is executed by the caller itself when
-/// nothing is queued, which saves two thread switches. After a failure every later call returns it.
+/// Executes collectives in the order of start(), each with its sequel. A synchronous collective (run) is executed by
+/// the caller itself when nothing is queued, which saves two thread switches. After a failure every later call returns
+/// it.
 class CommThread final : public CommQueue {
 public:
   /// `transport` is borrowed and used by nobody else until this is destroyed.
@@ -22,7 +23,7 @@ public:
   Status start(const Collective &, int64_t ticket) override;
   Status wait(int64_t ticket) override;
   Status run(const Collective &, int64_t ticket) override;
-  void span(int64_t ticket, int64_t &beginNs, int64_t &endNs) const override;
+  CollectiveSpan span(int64_t ticket) const override;
 
   /// Blocks until nothing is queued. A rank that gives up a run does this before it answers, so that nothing of it
   /// meets the next run.

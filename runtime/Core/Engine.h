@@ -1,5 +1,6 @@
 //===- Engine.h - runs the ranks of a session -------------------*- C++ -*-===//
 #pragma once
+#include "runtime/Core/Counters.h"
 #include "runtime/Core/Launcher.h"
 #include "runtime/Core/Rank.h"
 
@@ -9,13 +10,17 @@ struct EngineOptions {
   bool reference = false, threads = false, trace = false;
   int computeThreads = 1;
   int64_t timeoutMs = 60000;
+  LinkModel link; ///< emulated between ranks in shared memory
 };
 
 struct RunResult {
   int64_t bytesSent = 0;   ///< largest over ranks
   int64_t collectives = 0; ///< smallest over ranks
   int64_t planned = 0;
-  int64_t waitNs = 0; ///< largest over ranks
+  int64_t waitNs = 0;                ///< largest over ranks
+  int64_t computeNs = 0;             ///< largest over ranks: the run less its waits
+  int64_t stepNs = 0;                ///< of the ranks' work alone; 0: what the caller measures
+  std::vector<CollectiveTimes> each; ///< mean over ranks
   std::vector<std::vector<TraceEvent>> trace;
 };
 
@@ -26,6 +31,8 @@ public:
   /// rank every later call fails.
   virtual Status run(size_t entry, const std::vector<const void *> &inputs, const std::vector<void *> &outputs,
                      RunResult &) = 0;
+  /// False: every collective that the program starts is executed at once, for comparison.
+  virtual void setOverlap(bool on) = 0;
   virtual int64_t weightBytes() const = 0; ///< largest over ranks
 };
 

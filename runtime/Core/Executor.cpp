@@ -295,7 +295,7 @@ struct Executor::Impl {
         record(step.ticket, step.command, now, counters, trace, now);
       return Status::ok();
     }
-    if (step.kind == StepKind::Start) {
+    if (step.kind == StepKind::Start && overlap) {
       step.issuedNs = now;
       return ctx.comm->start(step.collective, step.ticket);
     }
@@ -307,6 +307,8 @@ struct Executor::Impl {
 
   Status finishCollective(int64_t ticket, int32_t issuer, int64_t issued, RunCounters &counters, TraceBuffer *trace,
                           int64_t now) {
+    if (ctx.comm && !overlap)
+      return Status::ok(); // its start has executed it
     if (ctx.comm)
       if (Status s = ctx.comm->wait(ticket); !s)
         return s;
@@ -319,13 +321,16 @@ struct Executor::Impl {
     int64_t end = traceNowNs();
     ++counters.collectives;
     counters.waitNs += end - now;
+    CollectiveSpan span{now, now, end, 0};
+    if (ctx.comm)
+      span = ctx.comm->span(ticket);
+    spans[static_cast<size_t>(ticket)] = span;
+    waits.push_back({now, end});
+    counters.each[static_cast<size_t>(ticket)].command = issuer;
     if (!trace)
       return;
-    TraceEvent e{TraceKind::Collective, issuer, now, end, issued};
-    if (ctx.comm)
-      ctx.comm->span(ticket, e.beginNs, e.endNs);
-    trace->add(e);
-    trace->add({TraceKind::Wait, issuer, now, end, issued});
+    trace->add({TraceKind::Collective, issuer, span.beginNs, span.endNs, issued, span.metNs});
+    trace->add({TraceKind::Wait, issuer, now, end, issued, span.metNs});
   }
 
   Status runStep(Step &step, RunCounters &counters, TraceBuffer *trace) {
@@ -373,8 +378,12 @@ struct Executor::Impl {
 
   Status run(const std::vector<const void *> &inputs, const std::vector<void *> &outputs, RunCounters &counters,
              TraceBuffer *trace) {
+    int64_t begin = traceNowNs();
     wholeIns = &inputs;
     wholeOuts = &outputs;
+    waits.clear();
+    spans.assign(static_cast<size_t>(planned), {});
+    counters.each.assign(static_cast<size_t>(planned), {});
     for (const Patch &p : patches)
       steps[static_cast<size_t>(p.step)].operands[static_cast<size_t>(p.operand)] = runAddress(prog.values[p.value]);
     loadInputs();
@@ -387,6 +396,8 @@ struct Executor::Impl {
     if (counters.collectives != planned)
       return {Code::Internal, "executed " + std::to_string(counters.collectives) + " collectives of " +
                                   std::to_string(planned) + " planned"};
+    splitTimes(spans, waits, counters.each);
+    counters.runNs = traceNowNs() - begin;
     return Status::ok();
   }
 
@@ -398,6 +409,9 @@ struct Executor::Impl {
   std::vector<Patch> patches;
   std::map<int64_t, std::pair<int64_t, int32_t>> tickets; ///< token -> ticket, issuing command
   int64_t planned = 0, packed = 0;
+  bool overlap = true;
+  std::vector<CollectiveSpan> spans; ///< of this run, by ticket
+  std::vector<Interval> waits;       ///< of this run, in order
   const std::vector<const void *> *wholeIns = nullptr;
   const std::vector<void *> *wholeOuts = nullptr;
 };
@@ -429,6 +443,7 @@ Status Executor::run(const std::vector<const void *> &inputs, const std::vector<
                      TraceBuffer *trace) {
   return impl->run(inputs, outputs, counters, trace);
 }
+void Executor::setOverlap(bool on) { impl->overlap = on; }
 int64_t Executor::plannedCollectives() const { return impl->planned; }
 int64_t Executor::packedBytes() const { return impl->packed; }
 int64_t Executor::traceCapacity() const { return static_cast<int64_t>(impl->steps.size()) * 2; }

@@ -13,11 +13,6 @@
 
 namespace comm::rt {
 
-struct RunCounters {
-  int64_t collectives = 0; ///< finished
-  int64_t waitNs = 0;      ///< compute blocked on communication
-};
-
 /// What a rank's programs share. Borrowed for the life of the executor.
 struct RankContext {
   int64_t rank = 0;
@@ -44,6 +39,8 @@ public:
   Status run(const std::vector<const void *> &inputs, const std::vector<void *> &outputs, RunCounters &,
              TraceBuffer *trace);
 
+  /// False: a start executes its collective and its wait does nothing.
+  void setOverlap(bool on);
   int64_t plannedCollectives() const;
   int64_t packedBytes() const;
   /// Most events that one run records.

@@ -60,10 +60,14 @@ private:
   }
 };
 
-/// Fixed part of a reply; trace events follow.
+/// Fixed part of a reply; `planned` times of collectives and trace events follow.
 struct Reply {
-  int64_t waitNs = 0, collectives = 0, planned = 0, bytesSent = 0, weightBytes = 0;
+  int64_t waitNs = 0, runNs = 0, collectives = 0, planned = 0, bytesSent = 0, weightBytes = 0;
 };
+
+template <class T> void append(std::string &to, const std::vector<T> &list) {
+  to.append(reinterpret_cast<const char *>(list.data()), list.size() * sizeof(T));
+}
 
 //===--- a rank's side ----------------------------------------------------===//
 class SessionRank final : public RankMain {
@@ -99,13 +103,16 @@ public:
     Reply head;
     head.weightBytes = rank->weightBytes();
     std::vector<TraceEvent> events;
-    if (!request.empty()) {
-      auto entry = static_cast<size_t>(std::atoll(request.c_str()));
-      if (Status s = run(entry, head, events); !s)
+    std::vector<CollectiveTimes> each;
+    if (!request.empty()) { // "+3": entry 3 with overlap, "-3": without
+      rank->setOverlap(request[0] == '+');
+      auto entry = static_cast<size_t>(std::atoll(request.c_str() + 1));
+      if (Status s = run(entry, head, each, events); !s)
         return s;
     }
     reply.assign(reinterpret_cast<const char *>(&head), sizeof(head));
-    reply.append(reinterpret_cast<const char *>(events.data()), events.size() * sizeof(TraceEvent));
+    append(reply, each);
+    append(reply, events);
     return Status::ok();
   }
 
@@ -124,7 +131,7 @@ private:
     return s;
   }
 
-  Status run(size_t entry, Reply &head, std::vector<TraceEvent> &events) {
+  Status run(size_t entry, Reply &head, std::vector<CollectiveTimes> &each, std::vector<TraceEvent> &events) {
     std::vector<const void *> in;
     std::vector<void *> out;
     for (size_t offset : layout->inputs[entry])
@@ -137,7 +144,9 @@ private:
     int64_t sentBefore = comm->bytesSent();
     Status s = rank->run(entry, in, out, counters, options.trace ? &trace : nullptr);
     events.resize(static_cast<size_t>(trace.count));
+    each = std::move(counters.each);
     head.waitNs = counters.waitNs;
+    head.runNs = counters.runNs;
     head.collectives = counters.collectives;
     head.planned = rank->plannedCollectives(entry);
     head.bytesSent = comm->bytesSent() - sentBefore;
@@ -171,6 +180,7 @@ public:
     o.sharedBytes = layout.total;
     o.setup = formatSetup(loaded, options);
     o.timeoutMs = options.timeoutMs;
+    o.link = options.link;
     const LoadedExecutable *shared = &loaded;
     auto factory = [shared, files, native](const RankEnvironment &env, std::unique_ptr<RankMain> &out) {
       auto rank = std::make_unique<SessionRank>(env);
@@ -199,7 +209,7 @@ public:
     for (size_t i = 0; i < inputs.size(); ++i)
       std::memcpy(memory + layout.inputs[entry][i], inputs[i], bytesOf(program.inputs[i]));
     std::vector<std::string> replies;
-    if (Status s = group->call(std::to_string(entry), replies); !s)
+    if (Status s = group->call((overlap ? "+" : "-") + std::to_string(entry), replies); !s)
       return s;
     result.collectives = INT64_MAX;
     for (const std::string &text : replies) {
@@ -207,12 +217,18 @@ public:
       if (!parse(text, reply))
         return {Code::Internal, "a rank sent a reply that cannot be read"};
       result.waitNs = std::max(result.waitNs, reply.waitNs);
+      result.computeNs = std::max(result.computeNs, reply.runNs - reply.waitNs);
       result.bytesSent = std::max(result.bytesSent, reply.bytesSent);
       result.collectives = std::min(result.collectives, reply.collectives);
       result.planned = std::max(result.planned, reply.planned);
-      std::vector<TraceEvent> events((text.size() - sizeof(Reply)) / sizeof(TraceEvent));
+      size_t timesBytes = static_cast<size_t>(reply.planned) * sizeof(CollectiveTimes);
+      std::vector<CollectiveTimes> each(static_cast<size_t>(reply.planned));
+      std::vector<TraceEvent> events((text.size() - sizeof(Reply) - timesBytes) / sizeof(TraceEvent));
+      if (!each.empty())
+        std::memcpy(each.data(), text.data() + sizeof(Reply), timesBytes);
       if (!events.empty())
-        std::memcpy(events.data(), text.data() + sizeof(Reply), events.size() * sizeof(TraceEvent));
+        std::memcpy(events.data(), text.data() + sizeof(Reply) + timesBytes, events.size() * sizeof(TraceEvent));
+      addMean(each, replies.size(), result.each);
       result.trace.push_back(std::move(events));
     }
     if (result.collectives != result.planned)
@@ -223,21 +239,27 @@ public:
     return Status::ok();
   }
 
+  void setOverlap(bool on) override { overlap = on; }
   int64_t weightBytes() const override { return largestWeights; }
 
 private:
   static size_t bytesOf(const exe::Port &port) { return static_cast<size_t>(exe::byteSize(port.dtype, port.shape)); }
   static bool parse(const std::string &text, Reply &reply) {
-    if (text.size() < sizeof(Reply) || (text.size() - sizeof(Reply)) % sizeof(TraceEvent) != 0)
+    if (text.size() < sizeof(Reply))
       return false;
     std::memcpy(&reply, text.data(), sizeof(Reply));
-    return true;
+    size_t rest = text.size() - sizeof(Reply), most = rest / sizeof(CollectiveTimes);
+    if (rest == 0) // the answer to the empty request
+      return true;
+    return reply.planned >= 0 && static_cast<size_t>(reply.planned) <= most &&
+           (rest - static_cast<size_t>(reply.planned) * sizeof(CollectiveTimes)) % sizeof(TraceEvent) == 0;
   }
 
   const LoadedExecutable &loaded;
   const EngineOptions options;
   const SharedLayout layout;
   std::unique_ptr<RankGroup> group;
+  bool overlap = true;
   int64_t largestWeights = 0;
 };
 } // namespace

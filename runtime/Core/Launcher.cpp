@@ -57,7 +57,7 @@ struct RankGroup::Impl::Call {
 Status RankGroup::Impl::start(const RankGroupOptions &o, const RankMainFactory &factory) {
   options = o;
   auto ranks = static_cast<size_t>(std::max(0, o.ranks));
-  if (Status s = shm::Segment::create({o.ranks, o.arenaBytes, o.sharedBytes, o.slotBytes}, segment); !s)
+  if (Status s = shm::Segment::create({o.ranks, o.arenaBytes, o.sharedBytes, o.slotBytes, o.link}, segment); !s)
     return s;
   SpawnRequest spawn;
   if (o.as == RanksAs::Processes)

@@ -8,6 +8,7 @@
 // transport and return at once. Ranks die with the host.
 //===----------------------------------------------------------------------===//
 #pragma once
+#include "runtime/Transport/Link.h"
 #include "runtime/Transport/Transport.h"
 #include <functional>
 #include <memory>
@@ -46,6 +47,7 @@ struct RankGroupOptions {
   int64_t timeoutMs = 60000; ///< how long a rank may be late or silent, see call(); 0: for ever
   std::string program;       ///< of a process rank; empty: look for commc-rank
   size_t slotBytes = 0;      ///< staging memory of the transport, 0: default
+  LinkModel link;            ///< emulated between the ranks
 };
 
 class RankGroup {

@@ -30,6 +30,10 @@ public:
   /// As Executor::run.
   Status run(size_t entry, const std::vector<const void *> &inputs, const std::vector<void *> &outputs, RunCounters &,
              TraceBuffer *);
+  void setOverlap(bool on) {
+    for (auto &e : executors)
+      e->setOverlap(on);
+  }
   int64_t plannedCollectives(size_t entry) const { return executors[entry]->plannedCollectives(); }
   int64_t traceCapacity(size_t entry) const { return executors[entry]->traceCapacity(); }
   int64_t weightBytes() const { return bytes; }

@@ -4,6 +4,7 @@
 #include "comm-c/runtime.h"
 #include "runtime/Core/Session.h"
 #include "runtime/Core/UserList.h"
+#include <cmath>
 #include <cstring>
 #include <new>
 
@@ -65,6 +66,14 @@ template <class T> bool readSized(const T *from, T &to) {
   std::memcpy(&to, from, std::min(from->struct_size, sizeof(T)));
   return true;
 }
+/// The reverse: a caller gets the fields that it knows.
+template <class T> Status writeSized(T &full, T *out) {
+  if (out->struct_size < sizeof(size_t) || out->struct_size > 4096)
+    return {Code::InvalidArgument, "struct_size is not set"};
+  full.struct_size = out->struct_size;
+  std::memcpy(static_cast<void *>(out), &full, std::min(out->struct_size, sizeof(full)));
+  return Status::ok();
+}
 } // namespace
 
 extern "C" {
@@ -119,6 +128,13 @@ comm_status comm_executable_port(const comm_executable *e, int32_t entry, int32_
   });
 }
 
+double comm_executable_prediction(const comm_executable *e, const char *name) {
+  if (!e || !name)
+    return std::nan("");
+  auto it = e->loaded->exe.predictions.find(name);
+  return it == e->loaded->exe.predictions.end() ? std::nan("") : it->second;
+}
+
 int32_t comm_executable_state_count(const comm_executable *e, int32_t entry) {
   const exe::Entry *found = entryOf(e, entry);
   return found ? static_cast<int32_t>(found->states.size()) : 0;
@@ -164,15 +180,38 @@ comm_status comm_session_stats_get(const comm_session *s, comm_session_stats *ou
   return guarded([&]() -> Status {
     if (!s || !out)
       return missing(s ? "out" : "session");
-    if (out->struct_size < sizeof(size_t) || out->struct_size > 4096)
-      return {Code::InvalidArgument, "comm_session_stats: struct_size is not set"};
     comm_session_stats full = {};
     s->session->stats(full);
-    full.struct_size = out->struct_size;
-    std::memcpy(out, &full, std::min(out->struct_size, sizeof(full)));
+    return writeSized(full, out);
+  });
+}
+
+int32_t comm_session_collective_count(const comm_session *s) {
+  return s ? static_cast<int32_t>(s->session->collectives()) : 0;
+}
+
+comm_status comm_session_collective(const comm_session *s, int32_t index, comm_collective_stats *out) {
+  return guarded([&]() -> Status {
+    if (!s || !out)
+      return missing(s ? "out" : "session");
+    if (index < 0 || static_cast<size_t>(index) >= s->session->collectives())
+      return {Code::InvalidArgument, "no such collective in the last run"};
+    comm_collective_stats full = {};
+    s->session->collective(static_cast<size_t>(index), full);
+    return writeSized(full, out);
+  });
+}
+
+comm_status comm_session_set_overlap(comm_session *s, int32_t overlap) {
+  return guarded([&]() -> Status {
+    if (!s)
+      return missing("session");
+    s->session->setOverlap(overlap != 0);
     return Status::ok();
   });
 }
+
+const char *comm_session_link(const comm_session *s) { return s ? s->session->link() : ""; }
 
 const char *comm_session_trace(comm_session *s) {
   const char *text = nullptr;

@@ -65,6 +65,10 @@ Status Session::create(std::shared_ptr<const LoadedExecutable> loaded, const com
   s.options.computeThreads = std::max(1, o.threads);
   if (o.timeout_ms > 0)
     s.options.timeoutMs = o.timeout_ms;
+  if (o.link && !parseLinkModel(o.link, s.options.link))
+    return {Code::InvalidArgument, "the link '" + std::string(o.link) +
+                                       "' is not a rate and a latency, for example 1Gbit,50us or 125MB,0.05ms"};
+  s.linkName = linkText(s.options.link);
   if (Status st = requireSupportedCpu(); !st)
     return st;
   int64_t ranks = programOf(exe.entries[0], s.options.reference).grid.ranks();
@@ -148,7 +152,7 @@ Status Session::run(int32_t entry, const comm_tensor *inputs, int32_t nInputs, c
   lastEntry = static_cast<size_t>(entry);
   int64_t begin = traceNowNs();
   Status s = engine->run(lastEntry, {in.begin(), in.end()}, out, last);
-  lastMs = static_cast<double>(traceNowNs() - begin) / 1e6;
+  lastMs = static_cast<double>(last.stepNs ? last.stepNs : traceNowNs() - begin) / 1e6;
   return s;
 }
 
@@ -161,6 +165,33 @@ void Session::stats(comm_session_stats &out) const {
   out.arena_bytes = arenaBytes(loaded->exe, options.reference);
   out.weight_bytes = engine->weightBytes();
   out.ranks = programOf(loaded->exe.entries[0], options.reference).grid.ranks();
+  out.compute_ms = static_cast<double>(last.computeNs) / 1e6;
+  for (const CollectiveTimes &t : last.each) {
+    out.communication_ms += static_cast<double>(t.movedNs) / 1e6;
+    out.hidden_ms += static_cast<double>(t.hiddenNs()) / 1e6;
+    out.exposed_ms += static_cast<double>(t.exposedNs) / 1e6;
+    out.late_ms += static_cast<double>(t.lateNs) / 1e6;
+  }
+}
+
+void Session::collective(size_t index, comm_collective_stats &out) const {
+  const exe::Program &program = programOf(loaded->exe.entries[lastEntry], options.reference);
+  const CollectiveTimes &t = last.each[index];
+  const exe::Command &c = program.commands[static_cast<size_t>(t.command)];
+  out.op = exe::collectiveOf(c).c_str();
+  out.label = c.label.c_str();
+  out.command = t.command;
+  out.started = c.op == "start";
+  for (const auto *list : {&c.inputs, &c.outputs})
+    for (int32_t v : *list) {
+      const exe::Value &value = program.values[static_cast<size_t>(v)];
+      out.bytes = std::max(out.bytes, exe::byteSize(value.dtype, value.shape));
+    }
+  out.bytes_sent_per_rank = t.sentBytes;
+  out.communication_ms = static_cast<double>(t.movedNs) / 1e6;
+  out.hidden_ms = static_cast<double>(t.hiddenNs()) / 1e6;
+  out.exposed_ms = static_cast<double>(t.exposedNs) / 1e6;
+  out.late_ms = static_cast<double>(t.lateNs) / 1e6;
 }
 
 const char *Session::trace() {

@@ -12,6 +12,10 @@ public:
                        std::unique_ptr<Session> &out);
   Status run(int32_t entry, const comm_tensor *inputs, int32_t nInputs, comm_tensor *outputs, int32_t nOutputs);
   void stats(comm_session_stats &) const;
+  size_t collectives() const { return last.each.size(); }
+  void collective(size_t index, comm_collective_stats &) const;
+  void setOverlap(bool on) { engine->setOverlap(on); }
+  const char *link() const { return linkName.c_str(); }
   /// Null when tracing is off or nothing ran yet.
   const char *trace();
 
@@ -30,7 +34,7 @@ private:
   RunResult last;
   size_t lastEntry = 0;
   double lastMs = 0;
-  std::string traceText;
+  std::string traceText, linkName;
 };
 
 } // namespace comm::rt

@@ -77,11 +77,14 @@ public:
     result.collectives = counters.collectives;
     result.planned = rank->plannedCollectives(entry);
     result.waitNs = counters.waitNs;
+    result.computeNs = counters.runNs - counters.waitNs;
+    result.each = std::move(counters.each);
     events.resize(static_cast<size_t>(trace.count));
     result.trace.push_back(std::move(events));
     return Status::ok();
   }
 
+  void setOverlap(bool on) override { rank->setOverlap(on); }
   int64_t weightBytes() const override { return rank->weightBytes(); }
 
 private:

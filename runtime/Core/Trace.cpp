@@ -33,11 +33,12 @@ public:
             "\",\"args\":{\"name\":\"" + escaped(name) + "\"}}";
   }
   void complete(size_t pid, int tid, const std::string &name, const char *category, int64_t begin, int64_t end,
-                const std::string &args) {
+                const std::string &args, const char *colour = nullptr) {
     open();
     text += "\"ph\":\"X\",\"pid\":" + std::to_string(pid) + ",\"tid\":" + std::to_string(tid) + ",\"name\":\"" +
             escaped(name) + "\",\"cat\":\"" + category + "\",\"ts\":" + us(begin - origin) +
-            ",\"dur\":" + us(std::max<int64_t>(end - begin, 0)) + ",\"args\":{" + args + "}}";
+            ",\"dur\":" + us(std::max<int64_t>(end - begin, 0)) +
+            (colour ? std::string(",\"cname\":\"") + colour + "\"" : "") + ",\"args\":{" + args + "}}";
   }
   void flow(const char *phase, size_t pid, int tid, int64_t id, int64_t at) {
     open();
@@ -96,10 +97,17 @@ std::string chromeTrace(const exe::Program &program, const std::string &title,
       if (e.kind == TraceKind::Compute)
         list.complete(rank, 0, name, "compute", e.beginNs, e.endNs, args);
       else if (e.kind == TraceKind::Wait) {
-        list.complete(rank, 0, "wait " + name, "exposed", e.beginNs, e.endNs, args);
+        // What came before all members were there is no matter of the link.
+        int64_t met = std::clamp(e.metNs ? e.metNs : e.beginNs, e.beginNs, e.endNs);
+        if (met > e.beginNs)
+          list.complete(rank, 0, "await ranks for " + name, "late", e.beginNs, met, args, "grey");
+        list.complete(rank, 0, "wait " + name, "exposed", met, e.endNs, args, "terrible");
         list.flow("f", rank, 0, id, e.endNs);
       } else {
-        list.complete(rank, 1, name, "communication", e.beginNs, e.endNs, args + "," + bytesOf(program, c));
+        int64_t met = std::clamp(e.metNs ? e.metNs : e.beginNs, e.beginNs, e.endNs);
+        if (met > e.beginNs)
+          list.complete(rank, 1, "await ranks for " + name, "late", e.beginNs, met, args, "grey");
+        list.complete(rank, 1, name, "communication", met, e.endNs, args + "," + bytesOf(program, c));
         list.flow("s", rank, 0, id, e.startNs ? e.startNs : e.beginNs);
         list.flow("t", rank, 1, id, e.beginNs);
       }

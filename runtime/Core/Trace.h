@@ -15,6 +15,7 @@ struct TraceEvent {
   int32_t command = -1; ///< index in the program; of a wait: the command that issued the collective
   int64_t beginNs = 0, endNs = 0;
   int64_t startNs = 0; ///< of a collective: when compute issued it
+  int64_t metNs = 0;   ///< of a collective and its wait: when all members were there; 0: not known
 };
 
 /// Events of one run of one rank, in memory that the caller owns.
@@ -30,7 +31,8 @@ struct TraceBuffer {
 int64_t traceNowNs();
 
 /// Chrome trace JSON: pid = rank, tid 0 = compute, 1 = communication; times in us since the first event. Waits are
-/// category "exposed", collectives "communication"; flow arrows lead from start to the collective to the wait.
+/// category "exposed" while data moved and "late" before all ranks were there, collectives "communication"; flow arrows
+/// lead from start to the collective to the wait.
 std::string chromeTrace(const exe::Program &, const std::string &title,
                         const std::vector<std::vector<TraceEvent>> &ranks);
 

@@ -5,6 +5,7 @@
 #include "comm/Executable/Executable.h"
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -59,6 +60,7 @@ const char *reduceName(ReduceKind);         // "sum", ...
 ///                  zero fill)
 ///   Send, Recv     peer = index in group; the other members take no part
 ///   Barrier        no data
+struct Sequel;
 struct Collective {
   CollectiveKind kind = CollectiveKind::AllReduce;
   ReduceKind reduce = ReduceKind::Sum;
@@ -72,6 +74,15 @@ struct Collective {
   uint64_t program = 0; ///< identity of the program; checked against the peers' before data moves
   int64_t planId = 0;   ///< position in the program; checked as well
   const char *label = "";
+  /// What the communication thread goes on with when this is done, before compute hears of it; borrowed, may be null.
+  const Sequel *sequel = nullptr;
+};
+
+/// The seam of fused forms: a step of compute on what a collective brought, then another collective, as one operation
+/// with one wait. reduce_scatter, then normalise the own rows, then all_gather.
+struct Sequel {
+  std::function<Status()> step; ///< on the thread that ran the collective; may be empty
+  Collective next;
 };
 
 /// How long a collective may wait for peers, and how long of that it may burn a core for a faster answer.
@@ -96,6 +107,9 @@ public:
   virtual void abort(const Status &why) = 0;
   /// Payload bytes that other ranks have read from this one since creation.
   virtual int64_t bytesSent() const = 0;
+  /// When the last member came to the last operation, in ns of the monotonic clock: before, ranks waited for each
+  /// other; from then on data moved. 0: not known.
+  virtual int64_t metNs() const { return 0; }
 };
 
 } // namespace comm::rt

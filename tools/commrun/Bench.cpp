@@ -33,13 +33,49 @@ std::string cpuName() {
 }
 } // namespace
 
-double BenchResult::quantile(double q) const {
+double BenchResult::quantileOf(const std::vector<double> &sorted, double q) {
   // Nearest rank: a time that was measured.
-  auto i = static_cast<size_t>(std::ceil(q * static_cast<double>(ms.size())));
-  return ms[std::min(ms.size() - 1, i > 0 ? i - 1 : 0)];
+  auto i = static_cast<size_t>(std::ceil(q * static_cast<double>(sorted.size())));
+  return sorted[std::min(sorted.size() - 1, i > 0 ? i - 1 : 0)];
 }
 
-BenchResult bench(Session &session, const Call &call, const Options &options) {
+namespace {
+/// Sums of times over runs.
+struct Totals {
+  void add(const comm_session_stats &s, const std::vector<comm_collective_stats> &each) {
+    sum.compute_ms += s.compute_ms;
+    sum.communication_ms += s.communication_ms;
+    sum.hidden_ms += s.hidden_ms;
+    sum.exposed_ms += s.exposed_ms;
+    sum.late_ms += s.late_ms;
+    sum.wait_ms_max += s.wait_ms_max;
+    collectives.resize(each.size());
+    for (size_t i = 0; i < each.size(); ++i) {
+      collectives[i].communication_ms += each[i].communication_ms;
+      collectives[i].hidden_ms += each[i].hidden_ms;
+      collectives[i].exposed_ms += each[i].exposed_ms;
+      collectives[i].late_ms += each[i].late_ms;
+    }
+  }
+  void mean(double runs, comm_session_stats &s, std::vector<comm_collective_stats> &each) const {
+    s.compute_ms = sum.compute_ms / runs;
+    s.communication_ms = sum.communication_ms / runs;
+    s.hidden_ms = sum.hidden_ms / runs;
+    s.exposed_ms = sum.exposed_ms / runs;
+    s.late_ms = sum.late_ms / runs;
+    for (size_t i = 0; i < each.size(); ++i) {
+      each[i].communication_ms = collectives[i].communication_ms / runs;
+      each[i].hidden_ms = collectives[i].hidden_ms / runs;
+      each[i].exposed_ms = collectives[i].exposed_ms / runs;
+      each[i].late_ms = collectives[i].late_ms / runs;
+    }
+  }
+  comm_session_stats sum = {};
+  std::vector<comm_collective_stats> collectives;
+};
+} // namespace
+
+BenchResult bench(const Executable &exe, Session &session, const Call &call, const Options &options) {
   using Clock = std::chrono::steady_clock;
   TensorMap outputs = session.makeOutputs(call.entry);
   auto until = Clock::now() + std::chrono::duration<double, std::milli>(options.warmupMs);
@@ -47,19 +83,60 @@ BenchResult bench(Session &session, const Call &call, const Options &options) {
     session.run(call, outputs);
   while (Clock::now() < until);
   BenchResult result;
-  double waited = 0;
+  result.link = session.link();
+  result.predictedMs = exe.predictedMs();
+  result.each = session.collectives();
+  bool overlaps = std::any_of(result.each.begin(), result.each.end(), [](const auto &c) { return c.started != 0; });
+  Totals totals;
   for (int i = 0; i < options.iterations; ++i) {
-    auto begin = Clock::now();
+    if (overlaps) {
+      session.setOverlap(false);
+      session.run(call, outputs);
+      result.msWithoutOverlap.push_back(session.stats().last_ms);
+      session.setOverlap(true);
+    }
     session.run(call, outputs);
-    result.ms.push_back(std::chrono::duration<double, std::milli>(Clock::now() - begin).count());
     result.stats = session.stats();
-    waited += result.stats.wait_ms_max;
+    result.each = session.collectives();
+    result.ms.push_back(result.stats.last_ms);
+    totals.add(result.stats, result.each);
   }
+  totals.mean(options.iterations, result.stats, result.each);
   double total = std::accumulate(result.ms.begin(), result.ms.end(), 0.0);
-  result.waitShare = total > 0 ? waited / total : 0;
+  result.waitShare = total > 0 ? totals.sum.wait_ms_max / total : 0;
   std::sort(result.ms.begin(), result.ms.end());
+  std::sort(result.msWithoutOverlap.begin(), result.msWithoutOverlap.end());
   return result;
 }
+
+namespace {
+std::string communicationText(const BenchResult &r) {
+  const comm_session_stats &s = r.stats;
+  if (s.collectives_planned == 0)
+    return "";
+  auto ms = [](double v) { return format("%.3f", v); };
+  double hidden = s.communication_ms > 0 ? 100 * s.hidden_ms / s.communication_ms : 0;
+  std::string out = "Compute " + ms(s.compute_ms) + " ms   Communication " + ms(s.communication_ms) + " ms (hidden " +
+                    ms(s.hidden_ms) + " = " + format("%.0f", hidden) + "%, exposed " + ms(s.exposed_ms) +
+                    ")   Late ranks " + ms(s.late_ms) + " ms";
+  if (!r.msWithoutOverlap.empty())
+    out += "   Without overlap: " + ms(r.medianWithoutOverlap()) + " ms (" +
+           format("%.2f", r.medianWithoutOverlap() / r.quantile(0.5)) + "x)";
+  return out + "\n";
+}
+
+std::string collectivesText(const BenchResult &r) {
+  std::string out = "command  collective       bytes        ms     hidden  exposed     late  label\n";
+  for (const comm_collective_stats &c : r.each) {
+    char line[256];
+    std::snprintf(line, sizeof(line), "%7lld  %-14s %7s %9.3f  %9.3f %8.3f %8.3f  %s%s\n",
+                  static_cast<long long>(c.command), c.op, bytesText(static_cast<double>(c.bytes)).c_str(),
+                  c.communication_ms, c.hidden_ms, c.exposed_ms, c.late_ms, c.label, c.started ? "" : " (synchronous)");
+    out += line;
+  }
+  return out;
+}
+} // namespace
 
 std::string benchText(const BenchResult &r, const Options &options) {
   auto ms = [](double v) { return format("%.3f", v); };
@@ -70,6 +147,7 @@ std::string benchText(const BenchResult &r, const Options &options) {
          ms(r.ms.back()) + " mean " + ms(mean) + " median " + ms(r.quantile(0.5)) + " p90 " + ms(r.quantile(0.9)) +
          " p95 " + ms(r.quantile(0.95)) + " p99 " + ms(r.quantile(0.99)) + "   runs " + std::to_string(r.ms.size()) +
          "\n";
+  out += communicationText(r);
   out += "Waiting for communication: " + format("%.1f", 100 * r.waitShare) + "% of the time (slowest rank)\n";
   out += "Bytes sent per rank " + bytesText(static_cast<double>(s.bytes_sent_per_rank)) + "   Collectives " +
          std::to_string(s.collectives_executed) + "/" + std::to_string(s.collectives_planned) + " executed   Ranks " +
@@ -78,11 +156,16 @@ std::string benchText(const BenchResult &r, const Options &options) {
   out += "Arena " + bytesText(static_cast<double>(s.arena_bytes)) + "   Weights " +
          bytesText(static_cast<double>(s.weight_bytes)) + " per rank   Environment: " + cpuName() + ", " +
          std::to_string(std::thread::hardware_concurrency()) + " cores" +
-         (options.trace.empty() ? "" : ", tracing on") + "\n";
+         (options.trace.empty() ? "" : ", tracing on") + ", link " + r.link + "\n";
+  if (!std::isnan(r.predictedMs))
+    out += "Predicted " + ms(r.predictedMs) + " ms, error " +
+           format("%.1f", 100 * (r.predictedMs / r.quantile(0.5) - 1)) + "%\n";
   int64_t busy = s.ranks * options.threads, cores = std::thread::hardware_concurrency();
   if (busy > cores)
     out += "note: " + std::to_string(busy) + " compute threads share " + std::to_string(cores) +
            " cores: ranks wait for each other's turn\n";
+  if (options.verbose && !r.each.empty())
+    out += collectivesText(r);
   return out;
 }
 

@@ -8,13 +8,22 @@ namespace commrun {
 struct BenchResult {
   std::vector<double> ms; ///< sorted
   double waitShare = 0;
-  comm_session_stats stats = {};
+  comm_session_stats stats = {};           ///< of the last run, its times the mean over all runs
+  std::vector<comm_collective_stats> each; ///< the same for every collective
+  std::vector<double> msWithoutOverlap;    ///< sorted; empty when the program starts no collective ahead
+  std::string link;
+  double predictedMs = 0; ///< NaN: the executable does not say
   double best() const { return ms.front(); }
-  double quantile(double q) const;
+  double quantile(double q) const { return quantileOf(ms, q); }
+  double medianWithoutOverlap() const { return quantileOf(msWithoutOverlap, 0.5); }
+
+private:
+  static double quantileOf(const std::vector<double> &sorted, double q);
 };
 
-BenchResult bench(Session &, const Call &, const Options &);
-/// The summary block.
+/// Where the program starts collectives ahead, runs with and without overlap take turns.
+BenchResult bench(const Executable &, Session &, const Call &, const Options &);
+/// The summary block; with -v a line per collective.
 std::string benchText(const BenchResult &, const Options &);
 
 } // namespace commrun

@@ -1,10 +1,9 @@
 //===- Main.cpp - commrun: run a compiled model ---------------------------===//
 // stdout: results. stderr: progress and errors. The only door to the runtime is comm-c/runtime.h.
 //===----------------------------------------------------------------------===//
-#include "Bench.h"
-#include "Compare.h"
 #include "Npz.h"
 #include "Program.h"
+#include "Report.h"
 #include <csignal>
 #include <cstdio>
 #include <unistd.h>
@@ -12,16 +11,6 @@
 using namespace commrun;
 
 namespace {
-/// What one invocation found out; printed as text or JSON.
-struct Report {
-  std::vector<std::string> lines;
-  std::vector<Difference> expected, verified;
-  std::string benchBlock;
-  bool benched = false;
-  BenchResult bench;
-  comm_session_stats stats = {};
-};
-
 TensorMap readCall(const CallFiles &files) {
   TensorMap out = files.npz.empty() ? TensorMap() : readNpz(files.npz);
   for (const auto &[name, path] : files.arrays)
@@ -83,44 +72,6 @@ void writeText(const std::string &path, const char *text) {
   }
 }
 
-std::string jsonText(const Report &r) {
-  auto error = [](const std::vector<Difference> &list) {
-    double abs = 0, rel = 0;
-    bool ok = true;
-    for (const Difference &d : list) {
-      abs = std::max(abs, d.maxAbs);
-      rel = std::max(rel, d.maxRel);
-      ok &= d.ok;
-    }
-    char text[128];
-    std::snprintf(text, sizeof(text), "{\"ok\":%s,\"max_abs_error\":%.9g,\"max_rel_error\":%.9g,\"tensors\":%zu}",
-                  ok ? "true" : "false", abs, rel, list.size());
-    return std::string(text);
-  };
-  const comm_session_stats &s = r.stats;
-  char text[1024];
-  std::string out = "{";
-  if (r.benched) {
-    std::snprintf(text, sizeof(text),
-                  "\"latency_best_ms\":%.6f,\"latency_median_ms\":%.6f,\"wait_share\":%.6f,\"iterations\":%zu,",
-                  r.bench.best(), r.bench.quantile(0.5), r.bench.waitShare, r.bench.ms.size());
-    out += text;
-  }
-  if (!r.expected.empty())
-    out += "\"expect\":" + error(r.expected) + ",";
-  if (!r.verified.empty())
-    out += "\"verify\":" + error(r.verified) + ",";
-  std::snprintf(text, sizeof(text),
-                "\"last_run_ms\":%.6f,\"bytes_sent_per_rank\":%lld,\"collectives_executed\":%lld,\"collectives_"
-                "planned\":%lld,\"ranks\":%lld,"
-                "\"arena_bytes\":%lld,\"weight_bytes\":%lld}",
-                s.last_ms, static_cast<long long>(s.bytes_sent_per_rank),
-                static_cast<long long>(s.collectives_executed), static_cast<long long>(s.collectives_planned),
-                static_cast<long long>(s.ranks), static_cast<long long>(s.arena_bytes),
-                static_cast<long long>(s.weight_bytes));
-  return out + text;
-}
-
 /// All calls in a row; returns the last one. `keep` receives what must live until the end.
 Call runCalls(const Options &o, const Executable &exe, Session &session, Session *reference, Report &report) {
   size_t count = std::max<size_t>(o.calls.size(), 1);
@@ -165,7 +116,8 @@ Call runCalls(const Options &o, const Executable &exe, Session &session, Session
     report.lines.push_back(title + "entry " + entry.name + "  " + std::to_string(s.ranks) +
                            (s.ranks == 1 ? " rank  " : " ranks  ") + number(s.last_ms) + " ms  collectives " +
                            std::to_string(s.collectives_executed) + "/" + std::to_string(s.collectives_planned) +
-                           "  sent " + std::to_string(s.bytes_sent_per_rank) + " bytes per rank");
+                           "  sent " + std::to_string(s.bytes_sent_per_rank) + " bytes per rank" +
+                           (o.link.empty() ? "" : "  link " + session.link()));
     previous = call;
     previousReference = referenceCall;
   }
@@ -185,10 +137,12 @@ int run(const Options &o) {
     Call last = runCalls(o, exe, session, reference.get(), report);
     reference.reset(); // its weights would only be in the way
     if (o.bench) {
-      report.bench = bench(session, last, o);
+      report.bench = bench(exe, session, last, o);
       report.benched = true;
     }
     report.stats = session.stats();
+    report.link = session.link();
+    report.each = report.benched ? report.bench.each : session.collectives();
     if (!o.trace.empty()) {
       const char *text = session.trace();
       if (!text)

@@ -163,6 +163,9 @@ int parseOptions(int argc, char **argv, Options &o) {
   app.add_option("--ranks-as", ranksAs, "what a rank is")
       ->check(CLI::IsMember({"processes", "threads"}))
       ->group("Running");
+  app.add_option("--link", o.link, "emulate a link between the ranks: rate per direction and latency, as in 1Gbit,50us")
+      ->type_name("RATE,LATENCY")
+      ->group("Running");
   app.add_flag("--trust-native", o.trustNative, "run the native code of an executable that was compiled elsewhere")
       ->group("Running");
   app.add_flag("-q,--quiet", o.quiet, "errors only")->group("Output");
@@ -173,6 +176,7 @@ int parseOptions(int argc, char **argv, Options &o) {
              "  commrun m.commx --input @prefill.npz --input @decode.npz --expect @p.npz --expect @d.npz,1e-4,1e-6\n"
              "  commrun m.commx --bench --iterations=100 --warmup=500 --json\n"
              "  commrun m.commx --input @inputs.npz --trace t.json --ranks-as=threads --threads=2\n"
+             "  commrun m.commx --bench -v --link 1Gbit,50us\n"
              "  commrun m.commx --random-seed=7 --entry=main --timeout=10 --trust-native\n"
              "Exit codes: 0 ok, 1 internal, 2 usage, 3 bad or untrusted executable, 4 unsupported, 5 does not fit,\n"
              "  6 device missing, 7 results differ, 8 a rank died or timed out, 130 interrupted.");

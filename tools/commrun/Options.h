@@ -29,7 +29,7 @@ struct Options {
   std::vector<CallFiles> calls;
   std::vector<ExpectFile> expect;
   std::optional<Tolerance> verify;
-  std::string saveOutputs, trace, entry;
+  std::string saveOutputs, trace, entry, link;
   bool chain = true, bench = false, json = false, trustNative = false, threadsAsRanks = false, quiet = false;
   int verbose = 0;
   uint64_t seed = 0;

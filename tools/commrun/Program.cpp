@@ -62,6 +62,7 @@ Session::Session(const Executable &exe, const Options &options, bool reference) 
   o.trace = !reference && !options.trace.empty();
   o.threads = options.threads;
   o.timeout_ms = std::max<int64_t>(1, static_cast<int64_t>(options.timeoutS * 1000));
+  o.link = reference || options.link.empty() ? nullptr : options.link.c_str();
   check(comm_session_create(exe.handle, &o, &handle));
 }
 
@@ -93,6 +94,16 @@ comm_session_stats Session::stats() const {
   s.struct_size = sizeof(s);
   check(comm_session_stats_get(handle, &s));
   return s;
+}
+
+std::vector<comm_collective_stats> Session::collectives() const {
+  std::vector<comm_collective_stats> all(static_cast<size_t>(comm_session_collective_count(handle)));
+  for (size_t i = 0; i < all.size(); ++i) {
+    all[i] = {};
+    all[i].struct_size = sizeof(all[i]);
+    check(comm_session_collective(handle, static_cast<int32_t>(i), &all[i]));
+  }
+  return all;
 }
 
 namespace {

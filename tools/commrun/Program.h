@@ -27,6 +27,8 @@ public:
   Executable(const Executable &) = delete;
   std::vector<EntryInfo> entries;
   comm_executable *handle = nullptr;
+  /// Milliseconds of one run that the compiler predicted; NaN when it did not.
+  double predictedMs() const { return comm_executable_prediction(handle, "step_us") / 1000; }
 };
 
 /// Inputs of one call in the types of its entry.
@@ -45,6 +47,10 @@ public:
   void run(const Call &, TensorMap &outputs);
   TensorMap makeOutputs(int32_t entry) const;
   comm_session_stats stats() const;
+  /// Collectives of the last run.
+  std::vector<comm_collective_stats> collectives() const;
+  void setOverlap(bool on) { check(comm_session_set_overlap(handle, on)); }
+  std::string link() const { return comm_session_link(handle); }
   const char *trace() { return comm_session_trace(handle); }
 
 private:

@@ -14,7 +14,7 @@
 
 namespace comm::rt::shm {
 namespace {
-constexpr uint64_t magic = 0x32304d48534d4f43; // "COMSHM02": changes with every change of the layout
+constexpr uint64_t magic = 0x33304d48534d4f43; // "COMSHM03": changes with every change of the layout
 constexpr int32_t maxRanks = 1024;
 constexpr size_t defaultSlotBytes = 64 << 10, textBytes = 1024;
 constexpr size_t page = 4096, hugePage = 2 << 20;
@@ -48,6 +48,7 @@ struct Segment::Header {
   // Offsets of the parts.
   uint64_t controls, headers, signals, shared, slots, arenas;
   uint64_t arenaStride;
+  LinkModel link;
   std::atomic<uint32_t> abortState;
   int32_t abortCode;
   char abortText[textBytes];
@@ -56,6 +57,7 @@ struct Segment::Header {
 Segment::Header &Segment::header() const { return *reinterpret_cast<Header *>(base); }
 int32_t Segment::ranks() const { return header().ranks; }
 size_t Segment::slotBytes() const { return header().slotBytes; }
+const LinkModel &Segment::link() const { return header().link; }
 size_t Segment::arenaBytes() const { return header().arenaBytes; }
 size_t Segment::sharedBytes() const { return header().sharedBytes; }
 uint8_t *Segment::shared() const { return base + header().shared; }
@@ -110,6 +112,7 @@ Status Segment::create(const SegmentSizes &sizes, std::unique_ptr<Segment> &out)
   h.slotBytes = roundUp(std::max(sizes.slotBytes ? sizes.slotBytes : defaultSlotBytes, 64 * n), 64);
   h.arenaBytes = sizes.arenaBytes;
   h.sharedBytes = sizes.sharedBytes;
+  h.link = sizes.link;
   h.controls = roundUp(sizeof(Header), 128);
   h.headers = h.controls + sizeof(RankControl) * n;
   h.signals = h.headers + sizeof(OpHeader) * n * n * 2;

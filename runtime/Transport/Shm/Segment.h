@@ -3,7 +3,8 @@
 // data, a region for inputs and outputs, staging slots, one arena per rank. Untouched pages cost nothing.
 //===----------------------------------------------------------------------===//
 #pragma once
-#include "runtime/Transport/Transport.h"
+#include "runtime/Transport/Link.h"
+#include "runtime/Transport/Operation.h"
 #include <atomic>
 #include <memory>
 
@@ -14,22 +15,18 @@ struct SegmentSizes {
   size_t arenaBytes = 0;  ///< per rank
   size_t sharedBytes = 0; ///< one for all
   size_t slotBytes = 0;   ///< 0: default
+  LinkModel link;         ///< emulated between all ranks
 };
 
 /// What a member tells one other member before data moves.
-struct alignas(128) OpHeader {
-  uint64_t program = 0, groupHash = 0;
-  int64_t planId = 0, count = 0;
+struct alignas(128) OpHeader : OpSignature {
   int64_t rounds = 1;    ///< passes through the staging slots that its operand needs
   int64_t inOffset = -1; ///< of what the reader gets, in the segment; -1: private memory
   int64_t outOffset = -1;
-  int64_t sends = 0, expects = 0; ///< elements for the reader and from it, all_to_all_v only
-  int32_t members = 0, root = 0, peer = -1, from = -1;
+  int64_t readyNs = 0;  ///< when the writer came
+  int64_t leftNs = 0;   ///< when the last byte of the second half of a two-shot operation leaves the writer's port
   uint32_t turn = 0;    ///< slot of the first round
   bool inPlace = false; ///< operand and result are the same memory
-  CollectiveKind kind = CollectiveKind::Barrier;
-  ReduceKind reduce = ReduceKind::Sum;
-  exe::DType dtype = exe::DType::F32;
 };
 
 /// What a rank is doing, for messages; written by the rank at any time, read by everybody.
@@ -57,6 +54,7 @@ public:
   int fd() const { return file; }
   int32_t ranks() const;
   size_t slotBytes() const;
+  const LinkModel &link() const;
   size_t arenaBytes() const;
   size_t sharedBytes() const;
   uint8_t *shared() const;

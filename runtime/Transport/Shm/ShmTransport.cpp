@@ -4,89 +4,20 @@
 #include "runtime/Transport/Shm/Futex.h"
 #include <algorithm>
 #include <cstring>
+#include <sys/prctl.h>
 
 namespace comm::rt::shm {
 
-/// One operation under way. Members are those who take part: the group, for send and recv the two of them.
-struct ShmTransport::Op {
-  const Collective &c;
-  const WaitBudget &budget;
-  const std::vector<int32_t> *members = nullptr;
-  size_t me = 0;
-  int64_t width = 0;
-  bool reducing = false;
-  bool perPeer = false; ///< every member gets another part of the operand; else all get the same
-  int64_t chunk = 0;    ///< elements of one part that a slot holds
-  OpHeader header;      ///< ours
-  uint32_t parity = 0;  ///< of our operations
-
-  size_t size() const { return members->size(); }
-
-  /// Elements that `member` gets from us, and where they start in our operand.
-  int64_t outgoing(size_t member, int64_t &offset) const {
-    offset = 0;
-    switch (c.kind) {
-    case CollectiveKind::AllReduce:
-    case CollectiveKind::AllGather:
-      return c.count;
-    case CollectiveKind::ReduceScatter:
-    case CollectiveKind::AllToAll:
-      offset = static_cast<int64_t>(member) * c.count;
-      return c.count;
-    case CollectiveKind::AllToAllV:
-      offset = c.sendDispls[member];
-      return c.sendCounts[member];
-    case CollectiveKind::Broadcast:
-      return static_cast<int32_t>(me) == c.root ? c.count : 0;
-    case CollectiveKind::Permute:
-      return static_cast<int32_t>(member) == c.peer ? c.count : 0;
-    case CollectiveKind::Send:
-      return member == me ? 0 : c.count;
-    case CollectiveKind::Recv:
-    case CollectiveKind::Barrier:
-      return 0;
-    }
-    return 0;
-  }
-
-  /// Elements that we get from `member`, and where they go in our result. Reductions: the size of the result.
-  int64_t incoming(size_t member, int64_t &offset) const {
-    offset = 0;
-    switch (c.kind) {
-    case CollectiveKind::AllReduce:
-    case CollectiveKind::ReduceScatter:
-      return c.count;
-    case CollectiveKind::AllGather:
-    case CollectiveKind::AllToAll:
-      offset = static_cast<int64_t>(member) * c.count;
-      return c.count;
-    case CollectiveKind::AllToAllV:
-      offset = c.recvDispls[member];
-      return c.recvCounts[member];
-    case CollectiveKind::Broadcast:
-      return static_cast<int32_t>(member) == c.root ? c.count : 0;
-    case CollectiveKind::Permute:
-      return static_cast<int32_t>(member) == c.from ? c.count : 0;
-    case CollectiveKind::Recv:
-      return member == me ? 0 : c.count;
-    case CollectiveKind::Send:
-    case CollectiveKind::Barrier:
-      return 0;
-    }
-    return 0;
-  }
+/// One operation under way.
+struct ShmTransport::Op : Operation {
+  using Operation::Operation;
+  int64_t chunk = 0;   ///< elements of one part that a slot holds
+  OpHeader header;     ///< ours
+  uint32_t parity = 0; ///< of our operations
+  int64_t metNs = 0;   ///< when the last member came
 };
 
 namespace {
-uint64_t hashGroup(const std::vector<int32_t> &group) {
-  uint64_t h = 0xcbf29ce484222325;
-  for (int32_t r : group)
-    h = (h ^ static_cast<uint64_t>(r)) * 0x100000001b3;
-  return h;
-}
-
-bool isPair(CollectiveKind k) { return k == CollectiveKind::Send || k == CollectiveKind::Recv; }
-
 void copyLabel(OpNote &note, const char *label) {
   char text[sizeof note.label] = {};
   std::strncpy(text, label ? label : "", sizeof text - 1);
@@ -97,22 +28,11 @@ void copyLabel(OpNote &note, const char *label) {
   }
 }
 
-/// Extent of an operand in elements, from its start; -1 on overflow.
-int64_t extent(const std::vector<int64_t> &counts, const std::vector<int64_t> &displs) {
-  int64_t end = 0;
-  for (size_t i = 0; i < counts.size(); ++i) {
-    int64_t e;
-    if (counts[i] < 0 || displs[i] < 0 || __builtin_add_overflow(counts[i], displs[i], &e))
-      return -1;
-    end = std::max(end, counts[i] ? e : 0);
-  }
-  return end;
-}
 } // namespace
 
 ShmTransport::ShmTransport(Segment &segment, int32_t rank)
     : segment(segment), self(rank), control(segment.control(rank)), signalled(static_cast<size_t>(segment.ranks())),
-      expected(signalled.size()), meetings(signalled.size()) {}
+      expected(signalled.size()), meetings(signalled.size()), port(segment.link()) {}
 
 Status ShmTransport::allocateArena(size_t bytes, void *&out) {
   if (arenaTaken || bytes > segment.arenaBytes())
@@ -179,157 +99,63 @@ Status ShmTransport::awaitMarks(const Op &op, const Marks &list) {
                              segment.activity(self) + " for " + who};
 }
 
+//===--- the emulated link ----------------------------------------------------------------------===//
+
+/// Sleeps until `ns`, or until the group is aborted. The time stands still for nobody, so waking late does not add up.
+Status ShmTransport::sleepUntil(int64_t ns) {
+  // By default the system may be 50 us late.
+  static thread_local bool fine = ::prctl(PR_SET_TIMERSLACK, 1000) == 0;
+  (void)fine;
+  constexpr int64_t wakeUpNs = 6000; // what it takes to get a core again; the rest is spun
+  for (int64_t left = ns - monotonicNs(); left > 0; left = ns - monotonicNs()) {
+    uint32_t seen = control.doorbell.load(); // an abort rings it
+    if (segment.aborted())
+      return segment.abortStatus();
+    if (left > wakeUpNs)
+      futexWait(control.doorbell, seen, ns - wakeUpNs);
+    else
+      spinPause();
+  }
+  return Status::ok();
+}
+
+/// Waits until `elements` that peers had ready at `readyNs` have come, from each of `senders` of them.
+Status ShmTransport::arrive(const Op &op, int64_t readyNs, int64_t elements, int64_t senders) {
+  if (!segment.link().active() || elements <= 0)
+    return Status::ok();
+  return sleepUntil(port.arrive(readyNs, elements * senders * op.width));
+}
+
+/// Elements handled at once: all of them, unless a link delivers them bit by bit.
+int64_t ShmTransport::pieceOf(const Op &op, int64_t elements) const {
+  if (!segment.link().active())
+    return std::max<int64_t>(1, elements);
+  return std::max<int64_t>(1, segment.link().chunkBytes / op.width);
+}
+
 //===--- preparation and checks ---------------------------------------------------------------===//
 
-/// Refuses what no rank may ask for, whatever the others do, and fills `op`.
-Status ShmTransport::prepare(Op &op) {
-  const Collective &c = op.c;
-  auto bad = [&](const std::string &what) {
-    return Status{Code::InvalidArgument, std::string(collectiveName(c.kind)) + " #" + std::to_string(c.planId) +
-                                             (c.label && *c.label ? " '" + std::string(c.label) + "': " : ": ") + what};
-  };
-  auto members = static_cast<int64_t>(c.group.size());
-  auto found = std::find(c.group.begin(), c.group.end(), self);
-  if (found == c.group.end())
-    return bad("rank " + std::to_string(self) + " is not in the group");
-  for (size_t i = 0; i < c.group.size(); ++i)
-    if (c.group[i] < 0 || c.group[i] >= size() ||
-        std::find(c.group.begin(), c.group.begin() + i, c.group[i]) != c.group.begin() + static_cast<std::ptrdiff_t>(i))
-      return bad("the group names rank " + std::to_string(c.group[i]) + " twice, or there is no such rank");
-  auto index = static_cast<int32_t>(found - c.group.begin());
-  auto isMember = [&](int32_t i) { return i >= 0 && i < members; };
-  op.members = &c.group;
-  op.me = static_cast<size_t>(index);
-  if (isPair(c.kind)) {
-    if (!isMember(c.peer) || c.peer == index)
-      return bad("there is no peer " + std::to_string(c.peer));
-    int32_t peer = c.group[static_cast<size_t>(c.peer)];
-    memberRanks.assign({self, peer});
-    if (c.kind == CollectiveKind::Recv)
-      std::swap(memberRanks[0], memberRanks[1]); // the sender is member 0
-    op.members = &memberRanks;
-    op.me = c.kind == CollectiveKind::Send ? 0 : 1;
-  }
-  if ((c.kind == CollectiveKind::Broadcast && !isMember(c.root)) ||
-      (c.kind == CollectiveKind::Permute &&
-       ((c.peer != -1 && !isMember(c.peer)) || (c.from != -1 && !isMember(c.from)))))
-    return bad("its root or peer is not in the group");
-  if (c.kind == CollectiveKind::Permute && (c.peer == index) != (c.from == index))
-    return bad("it sends to itself but receives from another, or the reverse");
-
-  op.width = exe::byteWidth(c.dtype);
-  op.reducing = c.kind == CollectiveKind::AllReduce || c.kind == CollectiveKind::ReduceScatter;
-  bool varying = c.kind == CollectiveKind::AllToAllV;
-  op.perPeer = varying || c.kind == CollectiveKind::AllToAll || c.kind == CollectiveKind::ReduceScatter;
-  // Extents of both operands; nothing below can overflow then.
-  int64_t inCount = c.count, outCount = c.count, bytes;
-  if (varying) {
-    for (const auto *list : {&c.sendCounts, &c.sendDispls, &c.recvCounts, &c.recvDispls})
-      if (list->size() != c.group.size())
-        return bad("it needs a count and a displacement for every member");
-    if (c.sendCounts[op.me] != c.recvCounts[op.me])
-      return bad("it sends another count to itself than it receives");
-    inCount = extent(c.sendCounts, c.sendDispls);
-    outCount = extent(c.recvCounts, c.recvDispls);
-  } else {
-    if (op.perPeer && __builtin_mul_overflow(c.count, members, &inCount))
-      inCount = -1;
-    bool gathers = c.kind == CollectiveKind::AllGather || c.kind == CollectiveKind::AllToAll;
-    if (gathers && __builtin_mul_overflow(c.count, members, &outCount))
-      outCount = -1;
-  }
-  int64_t outBytes;
-  if (c.count < 0 || inCount < 0 || outCount < 0 || __builtin_mul_overflow(inCount, op.width, &bytes) ||
-      __builtin_mul_overflow(outCount, op.width, &outBytes))
-    return bad("a count is negative or too large");
-  bool reads = c.kind != CollectiveKind::Barrier && c.kind != CollectiveKind::Recv &&
-               (c.kind != CollectiveKind::Broadcast || index == c.root) &&
-               (c.kind != CollectiveKind::Permute || c.peer != -1);
-  bool writes = c.kind != CollectiveKind::Barrier && c.kind != CollectiveKind::Send;
-  bytes = reads ? bytes : 0;
-  outBytes = writes ? outBytes : 0;
-  if ((bytes && !c.in) || (outBytes && !c.out))
-    return bad("an operand is missing");
-  const auto *in = static_cast<const uint8_t *>(c.in), *out = static_cast<const uint8_t *>(c.out);
-  bool same = in == out && (c.kind == CollectiveKind::AllReduce || c.kind == CollectiveKind::Broadcast);
-  if (bytes && outBytes && !same && in < out + outBytes && out < in + bytes)
-    return bad("its operand and its result overlap");
-
+/// Where operand and result lie, and how they pass through the slots.
+void ShmTransport::place(Op &op) {
   size_t slot = segment.slotBytes();
   if (op.perPeer)
     slot = slot / op.size() / 64 * 64;
   op.chunk = static_cast<int64_t>(slot) / op.width;
   OpHeader &h = op.header;
-  h.program = c.program;
-  h.groupHash = hashGroup(c.group);
-  h.planId = c.planId;
-  h.count = varying ? 0 : c.count;
-  h.members = static_cast<int32_t>(members);
-  h.root = c.kind == CollectiveKind::Broadcast ? c.root : 0;
-  h.peer = c.peer;
-  h.from = c.from;
-  h.kind = c.kind;
-  h.reduce = c.reduce;
-  h.dtype = c.dtype;
+  static_cast<OpSignature &>(h) = op.signature;
   int64_t offset, most = 0;
   for (size_t m = 0; m < op.size(); ++m)
     if (m != op.me)
       most = std::max(most, op.outgoing(m, offset));
   h.rounds = std::max<int64_t>(1, (most + op.chunk - 1) / op.chunk);
-  h.inOffset = bytes ? segment.offsetOf(c.in, bytes) : -1;
-  h.outOffset = outBytes ? segment.offsetOf(c.out, outBytes) : -1;
-  h.inPlace = bytes && outBytes && in == out;
-  return Status::ok();
-}
-
-std::string ShmTransport::describe(const OpHeader &h, int32_t rank) const {
-  std::string text = "rank " + std::to_string(rank) + " is " + segment.activity(rank) + " (";
-  if (h.kind == CollectiveKind::AllReduce || h.kind == CollectiveKind::ReduceScatter)
-    text += std::string(reduceName(h.reduce)) + " of ";
-  if (h.kind != CollectiveKind::Barrier)
-    text += (h.kind == CollectiveKind::AllToAllV ? "" : std::to_string(h.count) + " ") + exe::dtypeName(h.dtype) + ", ";
-  if (h.kind == CollectiveKind::Broadcast)
-    text += "from member " + std::to_string(h.root) + ", ";
-  if (h.kind == CollectiveKind::Permute)
-    text += "to member " + std::to_string(h.peer) + " and from member " + std::to_string(h.from) + ", ";
-  return text + "group of " + std::to_string(h.members) + ")";
+  h.inOffset = op.inBytes ? segment.offsetOf(op.c.in, op.inBytes) : -1;
+  h.outOffset = op.outBytes ? segment.offsetOf(op.c.out, op.outBytes) : -1;
+  h.inPlace = op.inPlace;
 }
 
 const OpHeader &ShmTransport::headerOf(const Op &op, size_t member) const {
   int32_t rank = (*op.members)[member];
   return member == op.me ? op.header : segment.opHeader(self, rank, meetings[static_cast<size_t>(rank)]);
-}
-
-Status ShmTransport::checkPeer(const Op &op, size_t member) const {
-  int32_t rank = (*op.members)[member];
-  const OpHeader &mine = op.header, &theirs = headerOf(op, member);
-  bool kinds = isPair(mine.kind) ? isPair(theirs.kind) && theirs.kind != mine.kind : theirs.kind == mine.kind;
-  bool same = kinds && theirs.planId == mine.planId && theirs.groupHash == mine.groupHash &&
-              theirs.dtype == mine.dtype && theirs.count == mine.count && theirs.root == mine.root &&
-              (!op.reducing || theirs.reduce == mine.reduce);
-  auto me = static_cast<int32_t>(op.me), other = static_cast<int32_t>(member);
-  if (same && mine.kind == CollectiveKind::Permute)
-    same = (theirs.peer == me) == (mine.from == other) && (theirs.from == me) == (mine.peer == other);
-  if (!same)
-    return {Code::BadExecutable,
-            "the ranks disagree: " + describe(mine, self) + ", " + describe(theirs, rank) +
-                (kinds && theirs.groupHash != mine.groupHash ? "; their groups have different members" : "")};
-  if (theirs.program != mine.program)
-    return {Code::BadExecutable, "ranks " + std::to_string(self) + " and " + std::to_string(rank) +
-                                     " run different programs (" + segment.activity(self) + ")"};
-  if (mine.kind == CollectiveKind::AllToAllV) {
-    auto other = [&](int64_t sends, int32_t from, int64_t expects, int32_t to) {
-      return Status{Code::BadExecutable, "the ranks disagree " + segment.activity(self) + ": rank " +
-                                             std::to_string(from) + " sends " + std::to_string(sends) +
-                                             " elements to rank " + std::to_string(to) + ", which expects " +
-                                             std::to_string(expects)};
-    };
-    if (theirs.sends != op.c.recvCounts[member])
-      return other(theirs.sends, rank, op.c.recvCounts[member], self);
-    if (theirs.expects != op.c.sendCounts[member])
-      return other(op.c.sendCounts[member], self, theirs.expects, rank);
-  }
-  return Status::ok();
 }
 
 //===--- moving data --------------------------------------------------------------------------===//
@@ -387,17 +213,14 @@ const uint8_t *ShmTransport::sourceOf(const Op &op, size_t member, int64_t round
 }
 
 /// Brings in everything (direct) or what this round holds.
-void ShmTransport::pull(const Op &op, int64_t round, bool direct) {
+Status ShmTransport::pull(const Op &op, int64_t round, bool direct) {
   auto *out = static_cast<uint8_t *>(op.c.out);
   int64_t begin = direct ? 0 : round * op.chunk, offset;
   auto length = [&](int64_t count) { return std::max<int64_t>(0, direct ? count : std::min(op.chunk, count - begin)); };
-  if (op.reducing) {
-    sources.clear();
-    for (size_t m = 0; m < op.size(); ++m)
-      sources.push_back(sourceOf(op, m, round, direct));
-    reduceInOrder(op.c.dtype, op.c.reduce, sources.data(), sources.size(), out + begin * op.width, length(op.c.count));
-    return;
-  }
+  if (op.reducing)
+    return pullReduced(op, round, direct, out + begin * op.width, length(op.c.count));
+  // A broadcast's root has one port for all its readers.
+  int64_t shares = op.c.kind == CollectiveKind::Broadcast ? static_cast<int64_t>(op.size()) - 1 : 1;
   // Starting behind ourselves spreads the readers over the members.
   for (size_t i = 0; i < op.size(); ++i) {
     size_t m = (op.me + i) % op.size();
@@ -408,11 +231,34 @@ void ShmTransport::pull(const Op &op, int64_t round, bool direct) {
       continue;
     const uint8_t *from = sourceOf(op, m, round, direct);
     uint8_t *to = out + (offset + skip) * op.width;
-    if (from != to)
-      std::memcpy(to, from, static_cast<size_t>(n * op.width));
+    int64_t piece = m == op.me ? n : pieceOf(op, n);
+    for (int64_t done = 0; done < n; done += piece) {
+      int64_t now = std::min(piece, n - done);
+      if (m != op.me)
+        if (Status s = arrive(op, op.metNs, now, shares); !s)
+          return s;
+      if (from != to)
+        std::memcpy(to + done * op.width, from + done * op.width, static_cast<size_t>(now * op.width));
+    }
   }
   if (op.c.kind == CollectiveKind::Permute && op.c.from == -1 && round == 0)
     std::memset(out, 0, static_cast<size_t>(op.c.count * op.width));
+  return Status::ok();
+}
+
+Status ShmTransport::pullReduced(const Op &op, int64_t round, bool direct, uint8_t *out, int64_t count) {
+  auto others = static_cast<int64_t>(op.size()) - 1;
+  int64_t piece = pieceOf(op, count);
+  for (int64_t done = 0; done < count; done += piece) {
+    int64_t now = std::min(piece, count - done);
+    if (Status s = arrive(op, op.metNs, now, others); !s)
+      return s;
+    sources.clear();
+    for (size_t m = 0; m < op.size(); ++m)
+      sources.push_back(sourceOf(op, m, round, direct) + done * op.width);
+    reduceInOrder(op.c.dtype, op.c.reduce, sources.data(), sources.size(), out + done * op.width, now);
+  }
+  return Status::ok();
 }
 
 Status ShmTransport::runStaged(Op &op, int64_t rounds) {
@@ -427,7 +273,8 @@ Status ShmTransport::runStaged(Op &op, int64_t rounds) {
     signal(op);
     if (Status s = await(op); !s)
       return s;
-    pull(op, round, false);
+    if (Status s = pull(op, round, false); !s)
+      return s;
   }
   return finish(op, false);
 }
@@ -435,26 +282,53 @@ Status ShmTransport::runStaged(Op &op, int64_t rounds) {
 /// all_reduce in place: reduce one part, then collect the other parts from their owners' results.
 Status ShmTransport::runTwoShot(Op &op) {
   auto n = static_cast<int64_t>(op.size());
-  int64_t grain = 64 / op.width, grains = (op.c.count + grain - 1) / grain;
-  auto begin = [&](int64_t part) { return std::min(op.c.count, (grains / n * part + grains % n * part / n) * grain); };
-  auto me = static_cast<int64_t>(op.me);
   auto *out = static_cast<uint8_t *>(op.c.out);
-  sources.clear();
-  for (size_t m = 0; m < op.size(); ++m)
-    sources.push_back(sourceOf(op, m, 0, true) + begin(me) * op.width);
-  int64_t mine = begin(me + 1) - begin(me);
-  reduceInOrder(op.c.dtype, op.c.reduce, sources.data(), sources.size(), out + begin(me) * op.width, mine);
+  int64_t mine = op.partBegin(op.me), count = op.partBegin(op.me + 1) - mine;
+  bool linked = segment.link().active();
+  port.leave(op.metNs, (op.c.count - count) * op.width);
+  for (int64_t done = 0, piece = pieceOf(op, count); done < count; done += piece) {
+    int64_t now = std::min(piece, count - done);
+    if (Status s = arrive(op, op.metNs, now, n - 1); !s)
+      return s;
+    sources.clear();
+    for (size_t m = 0; m < op.size(); ++m)
+      sources.push_back(sourceOf(op, m, 0, true) + (mine + done) * op.width);
+    reduceInOrder(op.c.dtype, op.c.reduce, sources.data(), sources.size(), out + (mine + done) * op.width, now);
+    if (linked)
+      port.leave(monotonicNs(), now * (n - 1) * op.width);
+  }
+  for (size_t m = 0; m < op.size(); ++m) // the header was read before our next signal
+    if (int32_t rank = op.rankOf(m); m != op.me)
+      segment.opHeader(rank, self, meetings[static_cast<size_t>(rank)]).leftNs = port.allLeftNs();
   signal(op);
   if (Status s = await(op); !s)
     return s;
-  for (int64_t i = 1; i < n; ++i) {
-    int64_t part = (me + i) % n;
-    const OpHeader &theirs = headerOf(op, static_cast<size_t>(part));
-    std::memcpy(out + begin(part) * op.width, segment.at(theirs.outOffset) + begin(part) * op.width,
-                static_cast<size_t>((begin(part + 1) - begin(part)) * op.width));
-  }
-  sent += (op.c.count - mine + mine * (n - 1)) * op.width;
+  for (int64_t i = 1; i < n; ++i)
+    if (Status s = collectPart(op, (op.me + static_cast<size_t>(i)) % op.size()); !s)
+      return s;
+  sent += (op.c.count - count + count * (n - 1)) * op.width;
   return finish(op, true);
+}
+
+/// The second half of a two-shot operation: the result of one member. It left that member's port in pieces, the last
+/// of them at the time that its header says.
+Status ShmTransport::collectPart(const Op &op, size_t member) {
+  auto *out = static_cast<uint8_t *>(op.c.out);
+  const OpHeader &theirs = headerOf(op, member);
+  const LinkModel &link = segment.link();
+  int64_t begin = op.partBegin(member), end = op.partBegin(member + 1), piece = pieceOf(op, end - begin);
+  for (int64_t at = begin; at < end; at += piece) {
+    int64_t next = std::min(end, at + piece);
+    if (link.active()) {
+      int64_t behind = link.timeNs((end - next) * (static_cast<int64_t>(op.size()) - 1) * op.width);
+      int64_t here = port.arrive(op.metNs, (next - at) * op.width);
+      if (Status s = sleepUntil(std::max(here, theirs.leftNs + link.latencyNs - behind)); !s)
+        return s;
+    }
+    std::memcpy(out + at * op.width, segment.at(theirs.outOffset) + at * op.width,
+                static_cast<size_t>((next - at) * op.width));
+  }
+  return Status::ok();
 }
 
 /// Tells the others that we have read everything; waits for the same when they read our operand in place.
@@ -473,6 +347,7 @@ Status ShmTransport::execute(Op &op) {
   if (Status s = awaitMarks(op, readers[op.parity]); !s)
     return s;
   op.header.turn = ++turn;
+  op.header.readyNs = monotonicNs();
   if (op.header.rounds == 1)
     stage(op, 0);
   publish(op);
@@ -481,29 +356,46 @@ Status ShmTransport::execute(Op &op) {
     return s;
   for (size_t m = 0; m < op.size(); ++m)
     if (m != op.me)
-      if (Status s = checkPeer(op, m); !s)
+      if (Status s = comparePeer(op, m, headerOf(op, m), [&](int32_t r) { return segment.activity(r); }); !s)
         return s;
 
   // Every member sees the same headers, so all choose the same way.
+  op.metNs = 0;
   bool direct = true, inSegment = true;
   int64_t rounds = 1, offset;
   for (size_t m = 0; m < op.size(); ++m) {
     const OpHeader &h = headerOf(op, m);
+    op.metNs = std::max(op.metNs, h.readyNs);
     rounds = std::max(rounds, h.rounds);
     // Who overwrites its operand cannot let others read it meanwhile; a broadcast only reads its root's.
     bool overwrites = h.inPlace && op.reducing;
     direct &= h.rounds == 1 || (h.inOffset >= 0 && !overwrites);
     inSegment &= h.inOffset >= 0 && h.outOffset >= 0;
   }
-  if (op.c.kind == CollectiveKind::AllReduce && rounds > 1 && inSegment)
+  met = op.metNs;
+  if (op.c.kind == CollectiveKind::AllReduce && inSegment && prefersTwoShot(op, rounds, direct))
     return runTwoShot(op);
+  int64_t bytes = 0;
   for (size_t m = 0; m < op.size(); ++m)
     if (m != op.me)
-      sent += op.outgoing(m, offset) * op.width;
-  if (!direct)
-    return runStaged(op, rounds);
-  pull(op, 0, true);
-  return finish(op, op.header.rounds > 1);
+      bytes += op.outgoing(m, offset) * op.width;
+  sent += bytes;
+  port.leave(op.metNs, bytes);
+  Status s = direct ? pull(op, 0, true) : runStaged(op, rounds);
+  if (s && direct)
+    s = finish(op, op.header.rounds > 1);
+  // Operands are free again when they have left.
+  return s && segment.link().active() ? sleepUntil(port.allLeftNs()) : s;
+}
+
+/// Large operands in two halves. On a slow link what counts is the bytes sent and the messages in a row instead.
+bool ShmTransport::prefersTwoShot(const Op &op, int64_t rounds, bool direct) const {
+  const LinkModel &link = segment.link();
+  if (!link.active() || !(direct || rounds == 1))
+    return rounds > 1;
+  auto others = static_cast<int64_t>(op.size()) - 1;
+  int64_t bytes = op.c.count * op.width, part = bytes / (others + 1);
+  return 2 * (link.latencyNs + link.timeNs(part * others)) < link.latencyNs + link.timeNs(bytes * others);
 }
 
 Status ShmTransport::run(const Collective &c, const WaitBudget &budget) {
@@ -515,11 +407,12 @@ Status ShmTransport::run(const Collective &c, const WaitBudget &budget) {
   note.planId.store(c.planId, std::memory_order_relaxed);
   note.active.store(1);
   Op op{c, budget};
-  Status s = prepare(op);
-  if (s && op.size() > 1)
-    s = execute(op);
-  else if (s)
-    pull(op, 0, true);
+  Status s = op.prepare(self, size());
+  if (s) {
+    place(op);
+    op.metNs = met = monotonicNs();
+    s = op.size() > 1 ? execute(op) : pull(op, 0, true);
+  }
   if (!s) {
     // Nobody will hear from us again; the note stays for the others' messages.
     segment.abort(s.code == Code::InvalidArgument ? Status{s.code, "rank " + std::to_string(self) + ": " + s.text} : s);

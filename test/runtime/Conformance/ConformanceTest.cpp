@@ -12,9 +12,10 @@ namespace {
 struct Setting {
   RanksAs as;
   int32_t ranks;
+  bool linked = false; ///< over an emulated link, fast enough for a test
 };
 std::ostream &operator<<(std::ostream &os, const Setting &s) {
-  return os << s.ranks << (s.as == RanksAs::Threads ? " threads" : " processes");
+  return os << s.ranks << (s.as == RanksAs::Threads ? " threads" : " processes") << (s.linked ? ", linked" : "");
 }
 
 std::unique_ptr<RankGroup> startGroup(const Setting &setting, size_t arenaBytes, size_t slotBytes = 0) {
@@ -25,6 +26,11 @@ std::unique_ptr<RankGroup> startGroup(const Setting &setting, size_t arenaBytes,
   options.slotBytes = slotBytes;
   options.setup = "60000 " + std::to_string(arenaBytes);
   options.program = "/proc/self/exe";
+  if (setting.linked) {
+    options.link.bytesPerSecond = 10e9;
+    options.link.latencyNs = 1000;
+    options.link.chunkBytes = 4000; // many pieces, no power of two
+  }
   std::unique_ptr<RankGroup> group;
   Status s = RankGroup::start(options, conformanceRank(), group);
   EXPECT_TRUE(s) << s.text;
@@ -76,6 +82,8 @@ std::vector<Setting> settings() {
     for (int32_t ranks : {1, 2, 3, 4, 8})
       if (!sanitized || (as == RanksAs::Threads ? ranks <= 4 : ranks == 2)) // it would take minutes
         all.push_back({as, ranks});
+  for (int32_t ranks : {2, 3})
+    all.push_back({RanksAs::Threads, ranks, true});
   return all;
 }
 INSTANTIATE_TEST_SUITE_P(Ranks, Conformance, testing::ValuesIn(settings()));

@@ -69,6 +69,45 @@ TEST_P(Ranks, StartAndWait) {
   expectMatmul(makeRowParallelMatmul(ranks(), 7, 12, 9, true), folder / "m.commx", options(), 7, 12, 9);
 }
 
+// With and without overlap, over a link or not: the same numbers; and what was measured adds up.
+TEST_P(Ranks, CountersOfCollectives) {
+  for (const char *link : {static_cast<const char *>(nullptr), "1Gbit,10us"}) {
+    comm_session_options o = options();
+    o.link = link;
+    ExecutableHandle e = load(saveExecutable(makeRowParallelMatmul(ranks(), 7, 12, 9, true), folder / "m.commx"));
+    SessionHandle s = open(e, o);
+    ASSERT_TRUE(s);
+    EXPECT_STREQ(comm_session_link(s.get()), link ? "1 Gbit/s, 10 us" : "native");
+    EXPECT_EQ(comm_session_collective_count(s.get()), 0); // nothing ran
+    for (int32_t overlap : {1, 0, 1}) {
+      ASSERT_EQ(comm_session_set_overlap(s.get(), overlap), COMM_OK);
+      Floats x = floats("x", {7, 12}, -4), y = floats("y", {7, 9}, NAN);
+      comm_tensor in = x.view(), out = y.view();
+      ASSERT_EQ(comm_session_run(s.get(), 0, &in, 1, &out, 1), COMM_OK) << comm_last_error();
+      EXPECT_EQ(y.data, multiply(x, 9));
+      comm_session_stats stats = {};
+      stats.struct_size = sizeof(stats);
+      ASSERT_EQ(comm_session_stats_get(s.get(), &stats), COMM_OK);
+      EXPECT_NEAR(stats.hidden_ms + stats.exposed_ms, stats.communication_ms, 1e-9);
+      EXPECT_GE(stats.hidden_ms, 0);
+      EXPECT_GE(stats.exposed_ms, 0);
+      ASSERT_EQ(comm_session_collective_count(s.get()), 1);
+      comm_collective_stats c = {};
+      c.struct_size = sizeof(c);
+      ASSERT_EQ(comm_session_collective(s.get(), 0, &c), COMM_OK);
+      EXPECT_STREQ(c.op, "all_reduce");
+      EXPECT_EQ(c.started, 1);
+      EXPECT_EQ(c.bytes, 7 * 9 * 4);
+      EXPECT_EQ(c.bytes_sent_per_rank > 0, ranks() > 1);
+      EXPECT_NEAR(c.communication_ms, stats.communication_ms, 1e-9);
+      if (!overlap) // nothing runs beside it
+        EXPECT_NEAR(c.hidden_ms, 0, 1e-9);
+      EXPECT_EQ(comm_session_collective(s.get(), 1, &c), COMM_INVALID_ARGUMENT);
+      EXPECT_EQ(comm_session_collective(s.get(), -1, &c), COMM_INVALID_ARGUMENT);
+    }
+  }
+}
+
 TEST_P(Ranks, ReferenceProgram) {
   comm_session_options o = options();
   o.reference = 1;

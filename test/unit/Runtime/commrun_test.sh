@@ -77,6 +77,23 @@ for ranks_as in processes threads; do
   expect 0 "2 ranks" state2.commx --verify=0,0 --entry=decode --ranks-as=$ranks_as
 done
 
+# An emulated link: the same numbers, and every result names it.
+expect 0 "  ok" matmul2.commx --expect @a.npz,0,1e-5 --link 1Gbit,50us
+expect 0 "link 1 Gbit/s, 50 us" matmul2.commx --link 1Gbit,50us
+expect 0 "link 1 Gbit/s, 50 us" matmul2.commx --link 125MB,0.05ms --bench --iterations=2 --warmup=0
+expect 0 '"link":"100 Mbit/s, 20 us"' matmul2.commx --link 100Mbit,20us --json
+expect 0 "link native" matmul2.commx --bench --iterations=2 --warmup=0
+expect 2 "the link 'fast' is not a rate" matmul2.commx --link fast
+
+# What was hidden.
+expect 0 "Communication " matmul2.commx --bench --iterations=2 --warmup=0
+expect 0 "all_reduce" matmul2.commx --bench --iterations=2 --warmup=0 -v
+expect 0 "Without overlap: " matmul4.commx --bench --iterations=2 --warmup=0 --link 1Gbit,50us
+expect 0 '"without_overlap_median_ms":' matmul4.commx --bench --iterations=2 --warmup=0 --json
+for key in communication_ms hidden_ms exposed_ms late_ms compute_ms collectives; do
+  expect 0 "\"$key\":" matmul2.commx --json
+done
+
 # A rank that is killed ends the run with exit 8, soon, and is named.
 "$commrun" matmul2.commx --bench --iterations=100000000 --timeout=20 2> killed.txt &
 run=$!

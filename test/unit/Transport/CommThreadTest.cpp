@@ -62,11 +62,9 @@ TEST(CommThread, RunsInTheOrderOfStart) {
   EXPECT_EQ(queue.executed(), 3000);
   EXPECT_EQ(transport.lastTimeoutMs, 1234);
   EXPECT_NE(transport.threads[0], std::this_thread::get_id());
-  int64_t begin = 0, end = 0, nextBegin = 0;
-  queue.span(0, begin, end);
-  queue.span(1, nextBegin, nextBegin);
-  EXPECT_LE(begin, end);
-  EXPECT_LE(end, nextBegin);
+  CollectiveSpan first = queue.span(0), second = queue.span(1);
+  EXPECT_LE(first.beginNs, first.endNs);
+  EXPECT_LE(first.endNs, second.beginNs);
 }
 
 // With an empty queue the caller does it, else the thread in turn.
@@ -89,6 +87,29 @@ TEST(CommThread, SynchronousOperations) {
   EXPECT_GE(queue.waitedNs(), 10000000);
   ASSERT_TRUE(queue.wait(1));
   EXPECT_EQ(queue.executed(), 3);
+}
+
+// A fused form: collective, step of compute, collective; one ticket, one failure.
+TEST(CommThread, Sequel) {
+  for (bool fails : {false, true}) {
+    FakeTransport transport;
+    CommThread queue(transport, {});
+    auto ops = plan(3);
+    std::vector<int64_t> seenByStep;
+    Sequel second{{}, ops[2]};
+    Sequel first{[&]() -> Status {
+                   seenByStep = transport.seen;
+                   return fails ? Status{Code::InvalidArgument, "no"} : Status::ok();
+                 },
+                 ops[1]};
+    first.next.sequel = &second;
+    ops[0].sequel = &first;
+    ASSERT_TRUE(queue.start(ops[0], 0));
+    EXPECT_EQ(queue.wait(0).code, fails ? Code::InvalidArgument : Code::Ok);
+    EXPECT_EQ(seenByStep, (std::vector<int64_t>{0}));
+    EXPECT_EQ(transport.seen, fails ? (std::vector<int64_t>{0}) : (std::vector<int64_t>{0, 1, 2}));
+    EXPECT_EQ(queue.executed(), fails ? 0 : 1);
+  }
 }
 
 // The failed one and all later ones fail alike; earlier ones do not, and nothing more is run.
