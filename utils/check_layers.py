@@ -17,6 +17,7 @@ RULES = {
     "Executable": ([], PLAIN),
     "Cost": ([], PLAIN),
     "Solver": ([], PLAIN),
+    "Simulator": (["Executable", "Cost"], PLAIN),
     "IR": ([], MLIR),
     "Analysis": (["IR", "Cost"], MLIR),
     "Import": (["IR", "lib"], MLIR),  # folds constants with the interpreter
@@ -25,9 +26,9 @@ RULES = {
     "passes/*": (COMPILER + ["Executable", "lib"], MLIR),  # one phase: no other phase
     "passes": (COMPILER + ["Executable", "lib", "passes/*"], MLIR),  # Pipeline.cpp and what stands beside it
     "comm-c": ([], PLAIN),
-    "runtime": (["Executable", "Cost", "comm-c"], PLAIN),
+    "runtime": (["Executable", "Cost", "Simulator", "comm-c"], PLAIN),
     "tools/commrun": (["comm-c"], PLAIN),
-    "tools": (COMPILER + ["Executable", "Import", "Export", "lib", "passes", "passes/*", "comm-c"], MLIR),
+    "tools": (COMPILER + ["Executable", "Simulator", "Import", "Export", "lib", "passes", "passes/*", "comm-c"], MLIR),
     "python": (["comm-c"], PLAIN),
 }
 SOURCE = re.compile(r"\.(h|hpp|c|cpp|cu|cuh|inc)$")

@@ -81,6 +81,8 @@ std::string chromeTrace(const exe::Program &program, const std::string &title,
       origin = std::min({origin, e.beginNs, e.kind == TraceKind::Collective && e.startNs ? e.startNs : e.beginNs});
   EventList list(origin);
   for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    if (ranks[rank].empty())
+      continue; // nothing is known of it
     list.meta(rank, 0, "process_name", "rank " + std::to_string(rank));
     list.meta(rank, 0, "thread_name", "compute");
     list.meta(rank, 1, "thread_name", "communication");

@@ -7,5 +7,8 @@ namespace commc {
 int runCompile(const Options &options);
 int runCheck(const Options &options);
 int runInspect(const Options &options);
+
+// With their own command lines; argv[0] is the name of the command.
+int runSimulate(int argc, char **argv);
 } // namespace commc
 #endif

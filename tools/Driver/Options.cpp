@@ -113,8 +113,7 @@ static int buildGrid(Options &options, int64_t tp, int64_t dp, int64_t sp, bool 
   return -1;
 }
 
-/// CLI11 leaves unknown options over; the nearest known one is suggested.
-static bool checkLeftovers(const CLI::App &app) {
+bool commc::checkLeftovers(const CLI::App &app) {
   for (const std::string &extra : app.remaining()) {
     std::string name = extra.substr(0, extra.find('='));
     std::string best;
@@ -158,14 +157,15 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
       options.commandLine += " " + argument.str();
   }
 
-  CLI::App app(options.command == Command::Check
-                   ? "List everything in a model that commc cannot compile.\nExample: commc check model.onnx"
-               : options.command == Command::Inspect
-                   ? "Describe a model or an executable.\nExample: commc inspect model.commx"
-                   : "Compile an ONNX model into one program for N ranks.\n"
-                     "Example: commc model.onnx --devices=cpu:2 --shapes-from=@inputs.npz -o model.commx\n"
-                     "Other commands: commc check model.onnx, commc inspect model.onnx|model.commx",
-               named ? "commc " + command : "commc");
+  CLI::App app(
+      options.command == Command::Check
+          ? "List everything in a model that commc cannot compile.\nExample: commc check model.onnx"
+      : options.command == Command::Inspect
+          ? "Describe a model or an executable.\nExample: commc inspect model.commx"
+          : "Compile an ONNX model into one program for N ranks.\n"
+            "Example: commc model.onnx --devices=cpu:2 --shapes-from=@inputs.npz -o model.commx\n"
+            "Other commands: commc check model.onnx, commc inspect model.onnx|model.commx, commc simulate model.commx",
+      named ? "commc " + command : "commc");
   app.footer("Exit codes: 0 ok, 1 internal, 2 usage, 3 bad model or executable, 4 unsupported, 5 does not fit,\n"
              "  6 device missing (docs/reference/exit-codes.md).");
   app.allow_extras();

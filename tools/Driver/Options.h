@@ -6,6 +6,9 @@
 #include <string>
 #include <vector>
 
+namespace CLI {
+class App;
+}
 namespace commc {
 
 /// Exit codes, one meaning each (docs/reference/exit-codes.md).
@@ -51,6 +54,10 @@ struct Options {
 /// Parses the arguments. Returns an exit code when the program should end now (help, version, usage error: already
 /// printed), else -1.
 int parseOptions(int argc, char **argv, Options &options);
+
+/// False when arguments are left over after the parse of an app that allows them: one is named, with the nearest
+/// option.
+bool checkLeftovers(const CLI::App &app);
 
 /// "error[code]: what" with optional place and hint, to standard error.
 void printError(const std::string &code, const std::string &what, const std::string &where = "",

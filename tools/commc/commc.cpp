@@ -1,7 +1,10 @@
 //===- commc.cpp - ONNX in, one program for N ranks out -------------------===//
 #include "tools/Driver/Driver.h"
+#include <cstring>
 
 int main(int argc, char **argv) {
+  if (argc > 1 && !std::strcmp(argv[1], "simulate"))
+    return commc::runSimulate(argc - 1, argv + 1);
   commc::Options options;
   int code = commc::parseOptions(argc, argv, options);
   if (code >= 0)

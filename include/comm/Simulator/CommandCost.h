@@ -1,0 +1,36 @@
+//===- CommandCost.h - what a command costs ---------------------*- C++ -*-===//
+// From a command of an executable to a question for the cost model: shapes become queries. Used by the simulator and by
+// whoever predicts a compiled program. Works on any command, known or not: an unknown one counts the bytes of its
+// operands.
+//===----------------------------------------------------------------------===//
+#pragma once
+#include "comm/Cost/CostModel.h"
+#include "comm/Executable/Executable.h"
+
+namespace comm::sim {
+
+/// What a compute command does, as one of the queries of the cost model.
+struct ComputeQuery {
+  enum Kind { None, Gemm, Attention, Memory } kind = None; ///< None: costs nothing
+  cost::GemmQuery gemm;
+  cost::AttentionQuery attention;
+  cost::MemoryQuery memory;
+  bool memoryBound = false; ///< by its bytes alone, or fewer operations per byte than the device can do
+};
+/// `c` is no collective and no wait. Operands of `c` exist in `program`.
+ComputeQuery computeQuery(const exe::Program &, const exe::Command &c, const cost::Device &);
+double computeUs(const cost::CostModel &, const ComputeQuery &);
+
+/// What a collective moves, and what it computes besides.
+struct CollectiveCost {
+  std::vector<cost::CollectiveQuery> steps; ///< one after another; none in a group of one
+  cost::MemoryQuery local;                  ///< norm and residual of a fused one; the copy in a group of one
+};
+/// `c` issues a collective (exe::collectiveOf) on groups of `members`.
+CollectiveCost collectiveCost(const exe::Program &, const exe::Command &c, int64_t members);
+double collectiveUs(const cost::CostModel &, const CollectiveCost &);
+
+/// The grid axes a collective spans; an attribute of the wrong type counts as none.
+std::vector<std::string> axesOf(const exe::Command &);
+
+} // namespace comm::sim

@@ -1,0 +1,177 @@
+//===- CommandCost.cpp - what a command costs -----------------------------===//
+#include "comm/Simulator/CommandCost.h"
+#include <algorithm>
+
+namespace comm::sim {
+namespace {
+template <class T> const T *attr(const exe::Command &c, const char *name) {
+  auto it = c.attrs.find(name);
+  return it == c.attrs.end() ? nullptr : std::get_if<T>(&it->second);
+}
+
+int64_t bytesOf(const exe::Value &v) { return std::max<int64_t>(exe::byteSize(v.dtype, v.shape), 0); }
+
+int64_t bytesOf(const exe::Program &program, const std::vector<int32_t> &operands, size_t first = 0) {
+  int64_t sum = 0;
+  for (size_t i = first; i < operands.size(); ++i)
+    sum += bytesOf(program.values[operands[i]]);
+  return sum;
+}
+
+int64_t product(const exe::Shape &shape, size_t count) {
+  int64_t n = 1;
+  for (size_t i = 0; i < count; ++i)
+    n *= shape[i];
+  return n;
+}
+
+const exe::Value *operand(const exe::Program &program, const std::vector<int32_t> &list, size_t i) {
+  return i < list.size() ? &program.values[list[i]] : nullptr;
+}
+
+bool gemm(const exe::Program &program, const exe::Command &c, cost::GemmQuery &q) {
+  const exe::Value *a = operand(program, c.inputs, 0), *b = operand(program, c.inputs, 1),
+                   *y = operand(program, c.outputs, 0);
+  if (!a || !b || !y || a->shape.size() < 2 || b->shape.size() < 2 || y->shape.size() < 2)
+    return false;
+  const auto *transposed = attr<int64_t>(c, "transpose_a");
+  q.dtype = exe::dtypeName(a->dtype);
+  q.k = a->shape[a->shape.size() - (transposed && *transposed ? 2 : 1)];
+  q.n = y->shape.back();
+  q.m = y->shape[y->shape.size() - 2];
+  q.batch = product(y->shape, y->shape.size() - 2);
+  // One matrix for the whole batch: its products are rows of one.
+  if (product(b->shape, b->shape.size() - 2) == 1) {
+    q.m *= q.batch;
+    q.batch = 1;
+  }
+  return true;
+}
+
+bool attention(const exe::Program &program, const exe::Command &c, cost::AttentionQuery &q) {
+  const exe::Value *query = operand(program, c.inputs, 0), *key = operand(program, c.inputs, 1);
+  if (!query || !key || query->shape.size() != 4 || key->shape.size() != 4)
+    return false;
+  const auto *causal = attr<int64_t>(c, "causal");
+  const auto *offset = attr<int64_t>(c, "causal_offset");
+  q.dtype = exe::dtypeName(query->dtype);
+  q.batch = query->shape[0];
+  q.heads = query->shape[1];
+  q.newTokens = query->shape[2];
+  q.headDim = query->shape[3];
+  q.kvHeads = key->shape[1];
+  q.causal = causal && *causal;
+  // What a query may see beyond its own position; the rest of the keys is masked, not computed on.
+  int64_t past = key->shape[2] - q.newTokens;
+  q.pastTokens = q.causal ? std::min(std::max<int64_t>(offset ? *offset : 0, 0), past) : past;
+  return q.pastTokens >= 0;
+}
+
+bool bytesBound(double flops, double bytes, const std::string &dtype, const cost::Device &device) {
+  auto peak = device.flopsPerUs.find(dtype);
+  if (peak == device.flopsPerUs.end())
+    peak = device.flopsPerUs.find("f32");
+  return peak != device.flopsPerUs.end() && peak->second > 0 && device.memoryBytesPerUs > 0 &&
+         flops / peak->second < bytes / (device.memoryBytesPerUs * device.memoryFraction);
+}
+} // namespace
+
+std::vector<std::string> axesOf(const exe::Command &c) {
+  const auto *axes = attr<std::vector<std::string>>(c, "axes");
+  return axes ? *axes : std::vector<std::string>();
+}
+
+ComputeQuery computeQuery(const exe::Program &program, const exe::Command &c, const cost::Device &device) {
+  ComputeQuery q;
+  int64_t in = bytesOf(program, c.inputs), out = bytesOf(program, c.outputs);
+  if (c.op == "matmul" && gemm(program, c, q.gemm)) {
+    q.kind = ComputeQuery::Gemm;
+    double flops = 2.0 * static_cast<double>(q.gemm.m) * static_cast<double>(q.gemm.n) * static_cast<double>(q.gemm.k) *
+                   static_cast<double>(q.gemm.batch);
+    q.memoryBound = bytesBound(flops, static_cast<double>(in + out), q.gemm.dtype, device);
+    return q;
+  }
+  if (c.op == "attention" && attention(program, c, q.attention)) {
+    q.kind = ComputeQuery::Attention;
+    double pairs = static_cast<double>(q.attention.newTokens) *
+                   (static_cast<double>(q.attention.pastTokens) + static_cast<double>(q.attention.newTokens) / 2);
+    double flops = 4.0 * static_cast<double>(q.attention.batch * q.attention.heads * q.attention.headDim) * pairs;
+    q.memoryBound = bytesBound(flops, static_cast<double>(in + out), q.attention.dtype, device);
+    return q;
+  }
+  q.kind = ComputeQuery::Memory;
+  q.memoryBound = true;
+  const exe::Value *first = operand(program, c.inputs, 0);
+  q.memory.dtype = first ? exe::dtypeName(first->dtype) : "f32";
+  if (c.op == "copy") {
+    // What moves is the region, not the tensors that it lies in.
+    int64_t n = 1;
+    if (const auto *dims = attr<std::vector<int64_t>>(c, "dims"))
+      for (int64_t d : *dims)
+        if (d < 0 || __builtin_mul_overflow(n, d, &n)) {
+          n = 0;
+          break;
+        }
+    const exe::Value *to = operand(program, c.outputs, 0);
+    q.memory.bytes =
+        to ? 2 * std::min(n, std::max<int64_t>(exe::numElements(to->shape), 0)) * exe::byteWidth(to->dtype) : 0;
+  } else if (c.op == "embedding" || c.op == "gather" || c.op == "gather_nd" || c.op == "gather_elements") {
+    // Only the rows that are taken are read.
+    q.memory.bytes = 2 * out + bytesOf(program, c.inputs, 1);
+  } else if (c.op == "shard_copy" || c.op == "rank_mask") {
+    q.memory.bytes = 2 * out;
+  } else {
+    q.memory.bytes = in + out;
+  }
+  if (q.memory.bytes <= 0)
+    q.kind = ComputeQuery::None; // nothing is there to work on
+  return q;
+}
+
+double computeUs(const cost::CostModel &model, const ComputeQuery &q) {
+  switch (q.kind) {
+  case ComputeQuery::None:
+    return 0;
+  case ComputeQuery::Gemm:
+    return model.gemmUs(q.gemm);
+  case ComputeQuery::Attention:
+    return model.attentionUs(q.attention);
+  case ComputeQuery::Memory:
+    return model.memoryUs(q.memory);
+  }
+  return 0;
+}
+
+CollectiveCost collectiveCost(const exe::Program &program, const exe::Command &c, int64_t members) {
+  CollectiveCost cost;
+  const std::string &op = exe::collectiveOf(c);
+  const exe::Value *in = operand(program, c.inputs, 0), *out = operand(program, c.outputs, 0);
+  if (!in || !out)
+    return cost;
+  // Residual, gain, sum and own rows of a fused one: a norm over this member's rows.
+  int64_t fused = bytesOf(program, c.inputs, 1) + bytesOf(program, c.outputs, 1);
+  cost.local.dtype = exe::dtypeName(in->dtype);
+  cost.local.bytes = fused;
+  if (members <= 1) {
+    bool inPlace = c.inputs[0] == c.outputs[0];
+    cost.local.bytes += inPlace ? 0 : 2 * bytesOf(*out);
+    return cost;
+  }
+  cost::CollectiveQuery q;
+  // A fused one moves what an all_reduce moves: it scatters sums and gathers their norms.
+  q.op = fused > 0 || op == "scatter_norm_gather" ? "all_reduce" : op;
+  q.dtype = cost.local.dtype;
+  q.ranks = members;
+  q.bytes = op == "all_gather" ? bytesOf(*out) : bytesOf(*in);
+  cost.steps.push_back(std::move(q));
+  return cost;
+}
+
+double collectiveUs(const cost::CostModel &model, const CollectiveCost &cost) {
+  double us = cost.local.bytes > 0 ? model.memoryUs(cost.local) : 0;
+  for (const cost::CollectiveQuery &q : cost.steps)
+    us += model.collectiveUs(q);
+  return us;
+}
+
+} // namespace comm::sim
