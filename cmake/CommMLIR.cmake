@@ -23,3 +23,8 @@ target_precompile_headers(CommPCH PRIVATE
   <mlir/Dialect/Func/IR/FuncOps.h> <mlir/Dialect/Arith/IR/Arith.h> <mlir/Dialect/Math/IR/Math.h>
   <mlir/Dialect/Tensor/IR/Tensor.h> <mlir/Dialect/Linalg/IR/Linalg.h>
   <mlir/Transforms/GreedyPatternRewriteDriver.h> <map> <string> <vector>)
+# What ccache takes for the content of the precompiled header, which holds absolute paths: what it is made of.
+set(COMM_PCH_FOLDER CMakeFiles/CommPCH.dir)
+get_target_property(comm_pch_headers CommPCH PRECOMPILE_HEADERS)
+file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/${COMM_PCH_FOLDER}/cmake_pch.hxx.pch.sum
+  CONTENT "${comm_pch_headers} ${MLIR_DIR} ${LLVM_PACKAGE_VERSION} ${CMAKE_CXX_COMPILER_VERSION} ${CMAKE_BUILD_TYPE} ${COMM_SANITIZE}\n" @ONLY)

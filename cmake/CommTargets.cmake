@@ -14,7 +14,19 @@ function(comm_add_mlir_library name)
   add_library(${name} STATIC ${ARG_SOURCES})
   target_link_libraries(${name} PUBLIC comm_flags comm_mlir ${ARG_LINK})
   add_dependencies(${name} CommIRIncGen)
-  target_precompile_headers(${name} REUSE_FROM CommPCH)
+  comm_use_pch(${name})
+endfunction()
+
+# The same as target_precompile_headers(${name} REUSE_FROM CommPCH), but by a path that is alike in every clone, so that clones share what
+# ccache holds. Ninja compiles in the build folder.
+function(comm_use_pch name)
+  if(CMAKE_GENERATOR MATCHES "Ninja" AND CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    target_compile_options(${name} PRIVATE
+      "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-Winvalid-pch -include-pch ${COMM_PCH_FOLDER}/cmake_pch.hxx.pch>")
+    add_dependencies(${name} CommPCH)
+  else()
+    target_precompile_headers(${name} REUSE_FROM CommPCH)
+  endif()
 endfunction()
 
 function(comm_add_unit_test name)
