@@ -45,6 +45,23 @@ static void buildOptimize(OpPassManager &pm, const PipelineOptions &options) {
   function.addPass(createCSEPass()); // equal conversions become one
   if (options.isOn("fuse-all-reduce-norm"))
     function.addPass(createFuseAllReduceNormPass());
+  const WeaveOptions &weave = options.weave;
+  if (weave.plan == "split") {
+    SplitTokensPassOptions split;
+    split.cut = weave.cut;
+    split.tile = weave.tile;
+    split.offset = weave.offset;
+    split.minRows = weave.minRows;
+    function.addPass(createSplitTokensPass(split)); // before the residual is split: both parts have one of their own
+  }
+  if (weave.chunks != 1) {
+    PipelineMatmulsPassOptions chunks;
+    chunks.chunks = weave.chunks;
+    chunks.tile = weave.tile;
+    function.addPass(createPipelineMatmulsPass(chunks));
+  }
+  if (weave.plan != "plain")
+    function.addPass(createShardResidualPass());
   // Last chance: from `async` on no collective may vanish.
   function.addPass(createCanonicalizerPass());
   function.addPass(createCSEPass());

@@ -22,11 +22,24 @@ struct PhaseInfo {
 llvm::ArrayRef<PhaseInfo> getPhases();
 const PhaseInfo &getPhaseInfo(Phase phase);
 
+/// What the Optimize phase does about communication around norms and products.
+struct WeaveOptions {
+  /// plain: reductions as they are; fuse: scatter_norm_gather with the residual split by rows; split: also the tokens in
+  /// two parts.
+  std::string plan = "plain";
+  int64_t cut = 0;      ///< split: where; 0: chosen
+  int64_t tile = 64;    ///< split, chunks: rows of a tile
+  int64_t offset = 0;   ///< split: rows of the first part beyond half
+  int64_t minRows = 64; ///< split: fewest rows
+  int64_t chunks = 1;   ///< of each product beside a collective; 0: chosen
+};
+
 /// Everything the pipeline can be asked for; tools bind flags to it once.
 struct PipelineOptions {
   bool overlap = true;            ///< false: collectives stay synchronous
   std::set<std::string> disabled; ///< passes switched off, by the names of getOptionalPasses()
   PartitionOptions partition;
+  WeaveOptions weave;
   LowerOptions lower;
   bool isOn(llvm::StringRef pass) const { return !disabled.count(pass.str()); }
 };

@@ -155,7 +155,7 @@ Shape slicedShape(const Weight &weight) {
 
 bool isCollective(const std::string &op) {
   return op == "all_reduce" || op == "reduce_scatter" || op == "all_gather" || op == "all_to_all" ||
-         op == "broadcast" || op == "permute";
+         op == "broadcast" || op == "permute" || op == "scatter_norm_gather";
 }
 
 const std::string &collectiveOf(const Command &command) {

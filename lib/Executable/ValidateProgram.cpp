@@ -205,9 +205,14 @@ private:
                        const std::vector<Range> &writes) {
     const std::string &kind = collectiveOf(c);
     if (!p.require(!kind.empty(), at, "it starts no known collective") ||
-        !p.require(reads.size() == 1 && writes.size() == 1, at, "a collective has one operand and one result"))
+        !p.require(kind == "scatter_norm_gather" ? reads.size() >= 3 && reads.size() <= 5 && writes.size() == 3
+                                                 : reads.size() == 1 && writes.size() == 1,
+                   at, "the number of operands or results is not that of " + kind))
       return;
-    for (const Range &r : {reads[0], writes[0]})
+    // Peers reach the first operand and the results.
+    std::vector<Range> shared = writes;
+    shared.push_back(reads[0]);
+    for (const Range &r : shared)
       p.require(r.storage == Storage::Arena && r.end <= prog.commBytes, at,
                 "operands of collectives must lie in the communication part of the arena");
     const auto *planId = attr<int64_t>(c, "plan_id");
@@ -236,6 +241,8 @@ private:
                    "attribute 'axes' names an axis that does not exist, or one twice"))
       return;
     const Value &in = prog.values[c.inputs[0]], &out = prog.values[c.outputs[0]];
+    if (kind == "scatter_norm_gather")
+      return checkScatterNorm(at, c, prog.grid.shards(names));
     int64_t members = prog.grid.shards(names), x = numElements(in.shape), y = numElements(out.shape);
     bool sizes = kind == "reduce_scatter" ? x == y * members : kind == "all_gather" ? y == x * members : x == y;
     if (kind == "all_to_all")
@@ -252,6 +259,42 @@ private:
       p.require(root && *root >= 0 && *root < members, at, "attribute 'root' is not a member of the group");
     if (kind == "permute")
       p.require(attr<int64_t>(c, "shift") != nullptr, at, "attribute 'shift' is missing");
+  }
+
+  /// x, residual, weight, [bias], [norm_bias] -> normed, sum, own: x and normed [members, R, C], residual, sum and own
+  /// [R, C], the others [C].
+  void checkScatterNorm(const std::string &at, const Command &c, int64_t members) {
+    const Value &in = prog.values[c.inputs[0]];
+    const auto *rows = attr<int64_t>(c, "rows"), *layer = attr<int64_t>(c, "layer_norm"),
+               *bias = attr<int64_t>(c, "has_bias"), *normBias = attr<int64_t>(c, "has_norm_bias");
+    if (!p.require(rows && layer && bias && normBias && attr<double>(c, "epsilon"), at,
+                   "attribute 'rows', 'epsilon', 'layer_norm', 'has_bias' or 'has_norm_bias' is missing") ||
+        !p.require(c.inputs.size() == 3u + (*bias != 0) + (*normBias != 0), at,
+                   "has_bias and has_norm_bias do not agree with the number of operands") ||
+        !p.require(in.dtype == DType::F32 || in.dtype == DType::F16 || in.dtype == DType::BF16 ||
+                       in.dtype == DType::F64,
+                   at, "its elements are not floats") ||
+        !p.require(in.shape.size() == 3 && in.shape[0] == members, at,
+                   "its operand " + shapeText(in.shape) + " is not one block of rows per member"))
+      return;
+    p.require(*normBias == 0 || *layer != 0, at, "a bias of the norm needs layer_norm");
+    int64_t block = in.shape[1];
+    p.require(*rows >= members && block == (*rows + members - 1) / members, at,
+              std::to_string(*rows) + " rows are not " + std::to_string(members) + " blocks of " +
+                  std::to_string(block));
+    Shape local{in.shape[1], in.shape[2]}, vector{in.shape[2]};
+    auto expect = [&](int32_t index, const Shape &shape, const char *what) {
+      const Value &v = prog.values[index];
+      p.require(v.dtype == in.dtype && v.shape == shape, at,
+                std::string(what) + " is " + dtypeName(v.dtype) + shapeText(v.shape) + ", not " + dtypeName(in.dtype) +
+                    shapeText(shape));
+    };
+    expect(c.inputs[1], local, "the residual");
+    for (size_t i = 2; i < c.inputs.size(); ++i)
+      expect(c.inputs[i], vector, "a parameter of the norm");
+    expect(c.outputs[0], in.shape, "the normed result");
+    expect(c.outputs[1], local, "the sum");
+    expect(c.outputs[2], local, "the own rows");
   }
 
   Problems &p;

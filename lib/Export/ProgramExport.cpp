@@ -206,7 +206,7 @@ int64_t mlir::comm::bytesSent(const exe::Program &program) {
     int64_t n = program.grid.shards(std::get<std::vector<std::string>>(axes->second));
     const exe::Value &input = program.values[command.inputs[0]];
     int64_t bytes = exe::numElements(input.shape) * exe::byteWidth(input.dtype);
-    if (name == "all_reduce")
+    if (name == "all_reduce" || name == "scatter_norm_gather")
       total += 2 * (n - 1) * bytes / n;
     else if (name == "all_gather")
       total += (n - 1) * bytes;

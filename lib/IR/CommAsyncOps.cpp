@@ -19,15 +19,20 @@ Operation *StartOp::getCollective() {
 LogicalResult StartOp::verifyRegions() {
   Block &block = getBody().front();
   Operation *collective = getCollective();
-  if (!collective || collective->getNumResults() != 1 || std::distance(block.begin(), block.end()) != 2)
-    return emitOpError("C1: expected one collective with one result, then comm.yield");
+  if (!collective || collective->getNumResults() == 0 || std::distance(block.begin(), block.end()) != 2)
+    return emitOpError("C1: expected one collective, then comm.yield");
   auto yield = dyn_cast<YieldOp>(block.back());
-  if (!yield || yield.getValues().size() != 1 || yield.getValues()[0] != collective->getResult(0))
-    return emitOpError("C1: expected the yield of the collective's result");
-  if (getToken().getType().getResult() != collective->getResult(0).getType())
-    return emitOpError("C2: expected a token of ")
-           << collective->getResult(0).getType() << ", got " << getToken().getType();
+  if (!yield || !llvm::equal(yield.getValues(), collective->getResults()))
+    return emitOpError("C1: expected the yield of the collective's results");
+  if (!llvm::equal(getToken().getType().getResults(), collective->getResultTypes()))
+    return emitOpError("C2: expected a token of ") << collective->getResultTypes() << ", got " << getToken().getType();
   if (static_cast<int64_t>(getOrder()) < 0)
     return emitOpError("C3: order must not be negative, got ") << static_cast<int64_t>(getOrder());
+  return success();
+}
+
+LogicalResult WaitOp::inferReturnTypes(MLIRContext *, std::optional<Location>, Adaptor adaptor,
+                                       SmallVectorImpl<Type> &types) {
+  llvm::append_range(types, cast<TokenType>(adaptor.getToken().getType()).getResults());
   return success();
 }

@@ -89,20 +89,39 @@ LogicalResult AllToAllOp::verifySymbolUses(SymbolTableCollection &symbols) {
   return verifySplit(*this, wholeType, after, split, getSplitGrain(), shards);
 }
 
-LogicalResult AllReduceNormOp::verifySymbolUses(SymbolTableCollection &symbols) {
-  if (!verifyAxes(*this, symbols, getGridAttr(), getAxes()))
-    return failure();
-  RankedTensorType input = getInput().getType();
-  for (Value param : {getWeight(), getBias(), getNormBias()}) {
+/// C2 and C3 of the fused norms.
+template <typename Op> static LogicalResult verifyNorm(Op op) {
+  RankedTensorType input = op.getInput().getType();
+  for (Value param : {op.getWeight(), op.getBias(), op.getNormBias()}) {
     if (!param)
       continue;
     auto type = cast<RankedTensorType>(param.getType());
     if (input.getRank() < 1 || type.getRank() != 1 || type.getDimSize(0) != input.getShape().back() ||
         type.getElementType() != input.getElementType())
-      return emitOpError("C2: expected a vector of the last dimension of ") << input << ", got " << type;
+      return op.emitOpError("C2: expected a vector of the last dimension of ") << input << ", got " << type;
   }
-  if (getNormBias() && !getLayerNorm())
-    return emitOpError("C3: norm_bias needs layer_norm");
+  if (op.getNormBias() && !op.getLayerNorm())
+    return op.emitOpError("C3: norm_bias needs layer_norm");
+  return success();
+}
+
+LogicalResult AllReduceNormOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  return success(verifyAxes(*this, symbols, getGridAttr(), getAxes()) && succeeded(verifyNorm(*this)));
+}
+
+LogicalResult ScatterNormGatherOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  GridOp grid = verifyAxes(*this, symbols, getGridAttr(), getAxes());
+  if (!grid || failed(verifyNorm(*this)))
+    return failure();
+  int64_t ranks = grid.getNumShards(getAxes()), rows = getNumRows();
+  if (getInput().getType().getRank() < 2)
+    return emitOpError("C4: expected rows, got ") << getInput().getType();
+  if (rows < ranks)
+    return emitOpError("C4: ") << rows << " rows cannot be shared out to " << ranks << " ranks";
+  RankedTensorType input = getInput().getType(), residual = getResidual().getType();
+  int64_t shape[] = {getLocalSize(rows, 1, ranks), input.getShape().back()};
+  if (residual.getShape() != ArrayRef<int64_t>(shape) || residual.getElementType() != input.getElementType())
+    return emitOpError("C5: expected the rows of one rank, [") << shape << "] of the input's elements, got " << residual;
   return success();
 }
 
@@ -125,6 +144,7 @@ static int64_t shardsOf(Operation *op, FlatSymbolRefAttr gridName, ArrayAttr axe
   }
 COMM_COLLECTIVE(AllReduceOp, 2 * (n - 1) * bytes / n)
 COMM_COLLECTIVE(AllReduceNormOp, 2 * (n - 1) * bytes / n)
+COMM_COLLECTIVE(ScatterNormGatherOp, 2 * (n - 1) * bytes / n)
 COMM_COLLECTIVE(ReduceScatterOp, (n - 1) * bytes / n)
 COMM_COLLECTIVE(AllGatherOp, (n - 1) * bytes)
 COMM_COLLECTIVE(AllToAllOp, (n - 1) * bytes / n)

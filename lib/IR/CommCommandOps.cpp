@@ -155,6 +155,7 @@ struct CommandRow {
   const char *name;
   unsigned minInputs, maxInputs, outputs;
   const char *params;
+  unsigned moreOutputs = 0; ///< that it may have
 };
 } // namespace
 
@@ -177,7 +178,11 @@ static const CommandRow kCommands[] = {
     {"all_to_all", 1, 1, 1, "axes:S plan_id:i"},
     {"broadcast", 1, 1, 1, "axes:S root:i plan_id:i"},
     {"permute", 1, 1, 1, "axes:S shift:i plan_id:i"},
-    {"start", 1, 1, 1, "collective:s token:i axes:S plan_id:i ?reduce:s ?root:i ?shift:i"},
+    {"scatter_norm_gather", 3, 5, 3, "rows:i epsilon:f layer_norm:i has_bias:i has_norm_bias:i axes:S plan_id:i"},
+    {"start", 1, 5, 1,
+     "collective:s token:i axes:S plan_id:i ?reduce:s ?root:i ?shift:i ?rows:i ?epsilon:f ?layer_norm:i ?has_bias:i "
+     "?has_norm_bias:i",
+     2},
     {"wait", 0, 0, 0, "token:i"},
 };
 
@@ -225,7 +230,8 @@ LogicalResult CommandOp::verify() {
   const CommandRow *row = llvm::find_if(kCommands, [&](const CommandRow &r) { return getName() == r.name; });
   if (row == std::end(kCommands))
     return emitOpError("C1: there is no command \"") << getName() << "\"";
-  if (getInputs().size() < row->minInputs || getInputs().size() > row->maxInputs || getOutputs().size() != row->outputs)
+  if (getInputs().size() < row->minInputs || getInputs().size() > row->maxInputs || getOutputs().size() < row->outputs ||
+      getOutputs().size() > row->outputs + row->moreOutputs)
     return emitOpError("C2: \"") << getName() << "\" takes " << row->minInputs << " to " << row->maxInputs
                                  << " inputs and " << row->outputs << " outputs, got " << getInputs().size() << " and "
                                  << getOutputs().size();
@@ -233,6 +239,11 @@ LogicalResult CommandOp::verify() {
     return failure();
   if (isStart() && !isCollective())
     return emitOpError("C1: \"") << getCollectiveName() << "\" is not a collective";
+  bool fused = getCollectiveName() == "scatter_norm_gather";
+  if (isStart() && (getInputs().size() < (fused ? 3 : 1) || getInputs().size() > (fused ? 5 : 1) ||
+                    getOutputs().size() != (fused ? 3 : 1)))
+    return emitOpError("C2: \"") << getCollectiveName() << "\" got " << getInputs().size() << " inputs and "
+                                << getOutputs().size() << " outputs";
   return success();
 }
 
@@ -244,7 +255,7 @@ StringRef CommandOp::getCollectiveName() {
 bool CommandOp::isCollective() {
   return llvm::StringSwitch<bool>(getCollectiveName())
       .Cases({"all_reduce", "reduce_scatter", "all_gather", "all_to_all"}, true)
-      .Cases({"broadcast", "permute"}, true)
+      .Cases({"broadcast", "permute", "scatter_norm_gather"}, true)
       .Default(false);
 }
 

@@ -45,6 +45,12 @@ void CommDialect::initialize() {
       >();
 }
 
+SmallVector<Type> TokenType::getResults() const {
+  SmallVector<Type> types{getResult()};
+  llvm::append_range(types, getOthers());
+  return types;
+}
+
 //===----------------------------------------------------------------------===//
 // #comm.layout
 //===----------------------------------------------------------------------===//

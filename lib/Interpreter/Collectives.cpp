@@ -132,43 +132,78 @@ template <typename Body> PerRank eachRank(GridOp grid, ArrayAttr axes, int64_t r
   return out;
 }
 
+/// bias, residual and norm of a fused op, from the reduced rows: normed, sum. Each step is rounded to the element type,
+/// as in the ops it stands for.
+template <typename Op>
+SmallVector<HostTensor> addAndNorm(Op op, HostTensor sum, ArrayRef<HostTensor> operands,
+                                   const InterpreterOptions &options) {
+  int64_t width = sum.type.getShape().back();
+  size_t next = 3;
+  if (op.getBias()) {
+    HostTensor wide = sum;
+    for (int64_t i = 0; i < wide.size(); ++i)
+      wide.floats[i] = operands[next].floats[i % width];
+    accumulate(sum, wide, ReduceKind::Sum, options.integerStandIns);
+    ++next;
+  }
+  accumulate(sum, operands[1], ReduceKind::Sum, options.integerStandIns);
+  SmallVector<HostTensor> normIn = {sum, operands[2]};
+  if (op.getNormBias())
+    normIn.push_back(operands[next]);
+  // Evaluate through the model op itself, so that there is one meaning of the norm.
+  OpBuilder builder(op.getContext());
+  builder.setInsertionPoint(op);
+  Operation *norm;
+  if (op.getLayerNorm())
+    norm = LayerNormOp::create(builder, op.getLoc(), op.getResidual(), op.getWeight(), op.getNormBias(),
+                               op.getEpsilonAttr());
+  else
+    norm = RMSNormOp::create(builder, op.getLoc(), op.getResidual(), op.getWeight(), op.getEpsilonAttr());
+  Result normed = evaluateModelOp(norm, normIn, options);
+  norm->erase();
+  return {(*normed)[0], sum};
+}
+
 PerRank allReduceNorm(AllReduceNormOp op, const PerRank &in, GridOp grid, const InterpreterOptions &options) {
-  // As the three ops it stands for, each rounded to the element type.
   int64_t ranks = in.size();
-  PerRank sums = eachRank(grid, op.getAxes(), ranks, [&](int64_t, int64_t, ArrayRef<int64_t> group) {
+  PerRank out = eachRank(grid, op.getAxes(), ranks, [&](int64_t, int64_t, ArrayRef<int64_t> group) {
     return reduceGroup(in, group, ReduceKind::Sum, options.integerStandIns);
   });
-  OpBuilder builder(op.getContext());
-  PerRank out(ranks);
+  for (int64_t rank = 0; rank < ranks; ++rank)
+    out[rank] = addAndNorm(op, out[rank][0], in[rank], options);
+  return out;
+}
+
+PerRank scatterNormGather(ScatterNormGatherOp op, const PerRank &in, GridOp grid, const InterpreterOptions &options) {
+  int64_t ranks = in.size(), rows = op.getNumRows();
+  RankedTensorType type = op.getInput().getType();
+  auto flat = RankedTensorType::get({rows, type.getShape().back()}, type.getElementType());
+  auto rangeOf = [&](int64_t shard, size_t members) { return shardRange(rows, 1, members, shard); };
+  PerRank shards = eachRank(grid, op.getAxes(), ranks, [&](int64_t, int64_t shard, ArrayRef<int64_t> group) {
+    HostTensor whole = reduceGroup(in, group, ReduceKind::Sum, options.integerStandIns);
+    whole.type = flat;
+    return cut(whole, 0, rangeOf(shard, group.size()));
+  });
+  PerRank norms(ranks), out(ranks);
   for (int64_t rank = 0; rank < ranks; ++rank) {
-    HostTensor sum = sums[rank][0];
-    int64_t width = sum.type.getShape().back();
-    size_t next = 3;
-    if (op.getBias()) {
-      HostTensor wide = sum;
-      for (int64_t i = 0; i < wide.size(); ++i)
-        wide.floats[i] = in[rank][next].floats[i % width];
-      accumulate(sum, wide, ReduceKind::Sum, options.integerStandIns);
-      ++next;
-    }
-    accumulate(sum, in[rank][1], ReduceKind::Sum, options.integerStandIns);
-    SmallVector<HostTensor> normIn = {sum, in[rank][2]};
-    if (op.getNormBias())
-      normIn.push_back(in[rank][next]);
-    // Evaluate through the model op itself, so that there is one meaning of the norm.
-    Operation *norm;
-    OpBuilder::InsertionGuard guard(builder);
-    builder.setInsertionPoint(op);
-    if (op.getLayerNorm())
-      norm = LayerNormOp::create(builder, op.getLoc(), op.getResidual(), op.getWeight(), op.getNormBias(),
-                                 op.getEpsilonAttr());
-    else
-      norm = RMSNormOp::create(builder, op.getLoc(), op.getResidual(), op.getWeight(), op.getEpsilonAttr());
-    Result normed = evaluateModelOp(norm, normIn, options);
-    norm->erase();
-    out[rank].push_back((*normed)[0]);
-    out[rank].push_back(sum);
+    SmallVector<HostTensor> both = addAndNorm(op, shards[rank][0], in[rank], options);
+    norms[rank] = {both[0]};
+    shards[rank] = {both[1]};
   }
+  out = eachRank(grid, op.getAxes(), ranks, [&](int64_t, int64_t, ArrayRef<int64_t> group) {
+    HostTensor whole = gatherGroup(norms, group, 0, 1, flat);
+    whole.type = type;
+    return whole;
+  });
+  PerRank fills = eachRank(grid, op.getAxes(), ranks, [&](int64_t rank, int64_t shard, ArrayRef<int64_t> group) {
+    // Fill is poison, so that whoever reads it is caught.
+    HostTensor sum = shards[rank][0];
+    for (int64_t i = rangeOf(shard, group.size()).count * flat.getDimSize(1); i < sum.size(); ++i)
+      sum.floats[i] = options.integerStandIns ? 1 : std::numeric_limits<double>::quiet_NaN();
+    return sum;
+  });
+  for (int64_t rank = 0; rank < ranks; ++rank)
+    out[rank].push_back(fills[rank][0]);
   return out;
 }
 } // namespace
@@ -201,7 +236,7 @@ bool comm::detail::needsAllRanks(Operation *op) {
   if (auto embedding = dyn_cast<EmbeddingOp>(op))
     return embedding.getVocab().has_value();
   return isa<AllReduceOp, ReduceScatterOp, AllGatherOp, AllToAllOp, ShardSliceOp, RankMaskOp, AllReduceNormOp,
-             PackShardsOp, UnpackShardsOp>(op);
+             ScatterNormGatherOp, PackShardsOp, UnpackShardsOp>(op);
 }
 
 FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<SmallVector<HostTensor>> operands,
@@ -301,6 +336,7 @@ FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<Sma
         return ok ? FailureOr<PerRank>(std::move(out)) : FailureOr<PerRank>(failure());
       })
       .Case([&](AllReduceNormOp n) { return allReduceNorm(n, in, grid, options); })
+      .Case([&](ScatterNormGatherOp n) { return scatterNormGather(n, in, grid, options); })
       .Default([](Operation *) -> FailureOr<PerRank> { return failure(); });
 }
 

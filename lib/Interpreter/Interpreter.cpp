@@ -128,12 +128,14 @@ public:
       if (failed(run(collective)))
         return failure();
       for (int64_t rank = 0; rank < ranks; ++rank)
-        values[start.getToken()].push_back(values[collective->getResult(0)][rank]);
+        for (Value result : collective->getResults()) // rank by rank
+          values[start.getToken()].push_back(values[result][rank]);
       return success();
     }
     if (auto wait = dyn_cast<WaitOp>(op)) {
       std::vector<HostTensor> done = values.lookup(wait.getToken()); // a copy: the map may grow
-      values[wait.getResult()] = std::move(done);
+      for (size_t i = 0; i < done.size(); ++i)
+        values[wait->getResult(i % wait->getNumResults())].push_back(std::move(done[i]));
       return success();
     }
     std::vector<SmallVector<HostTensor>> in(ranks), out(ranks);

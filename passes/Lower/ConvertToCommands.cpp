@@ -24,6 +24,7 @@ public:
   LogicalResult run() {
     createFunction();
     chooseOutputs();
+    chooseConcats();
     bool failed = false;
     for (Operation &op : block.without_terminator())
       if (mlir::failed(convert(&op))) {
@@ -111,6 +112,45 @@ private:
     }
   }
 
+  /// Values that are computed straight into their place in a concatenation.
+  void chooseConcats() {
+    for (auto concat : block.getOps<tensor::ConcatOp>()) {
+      RankedTensorType type = concat.getResultType();
+      if (!llvm::all_of(type.getShape().take_front(concat.getDim()), [](int64_t d) { return d == 1; }))
+        continue; // parts are not contiguous
+      int64_t offset = 0;
+      for (Value input : concat.getInputs()) {
+        Value source = wholeSource(input);
+        Operation *def = source.getDefiningOp();
+        std::optional<StridedCopy> move = def ? getMove(def) : std::nullopt;
+        bool owns = def && !isa<WeightOp, arith::ConstantOp>(def) && !(move && move->isContiguous());
+        if (owns && !isCommunicated(source) && !inOutput.count(source))
+          inConcat.insert({source, {concat.getResult(), offset}});
+        offset += getTensorBytes(input.getType());
+      }
+    }
+  }
+
+  /// Where a value lies that is computed into a concatenation.
+  std::optional<Place> concatPlace(Location loc, Value value) {
+    auto it = inConcat.find(value);
+    if (it == inConcat.end())
+      return std::nullopt;
+    auto [concat, offset] = it->second;
+    if (!places.count(concat))
+      define(loc, concat);
+    Place place = places.lookup(concat);
+    return Place{place.root, place.offset + offset};
+  }
+
+  /// A buffer of the arena for a result of a collective: its place in a concatenation, else one of its own.
+  Place resultPlace(Location loc, Value value, Type type) {
+    if (getTensorBytes(type) == getTensorBytes(value.getType()))
+      if (std::optional<Place> place = concatPlace(loc, value); place && place->root.getDefiningOp<BufferOp>())
+        return *place;
+    return {commands.allocate(loc, type), 0};
+  }
+
   void copyOutputs() {
     for (auto [index, value] : llvm::enumerate(block.getTerminator()->getOperands()))
       if (!written.contains(index))
@@ -121,9 +161,15 @@ private:
   Value use(Location loc, Value value) { return commands.view(loc, places.lookup(value), value.getType()); }
   /// A buffer for a value that the next command writes.
   Value define(Location loc, Value value) {
+    if (std::optional<Place> place = concatPlace(loc, value)) {
+      places[value] = *place;
+      return use(loc, value);
+    }
     Value buffer = inOutput.lookup(value);
-    if (!buffer)
-      buffer = commands.allocate(loc, value.getType());
+    if (!buffer) {
+      RankedTensorType padded = paddedUse(value);
+      buffer = commands.allocate(loc, padded ? padded : cast<RankedTensorType>(value.getType()));
+    }
     places[value] = {buffer, 0};
     return commands.view(loc, places[value], value.getType());
   }
@@ -162,18 +208,22 @@ private:
         })
         .Case([&](StartOp start) {
           Operation *collective = start.getCollective();
-          tokens[start.getToken()] = {numTokens, convertCollective(collective, numTokens)};
+          tokens[start.getToken()] = {
+              numTokens, convertCollective(collective, (*start.getToken().user_begin())->getResults(), numTokens)};
           ++numTokens;
           return success();
         })
         .Case([&](WaitOp wait) {
-          auto [token, buffer] = tokens.lookup(wait.getToken());
+          auto [token, made] = tokens.lookup(wait.getToken());
           commands.command(loc, "wait", {}, {}, commands.param("token", token));
-          places[wait.getResult()] = {buffer, 0};
+          for (auto [result, place] : llvm::zip_equal(wait->getResults(), made))
+            places[result] = place;
           return success();
         })
-        .Case<AllReduceOp, ReduceScatterOp, AllGatherOp, AllToAllOp>([&](auto collective) {
-          places[collective.getResult()] = {convertCollective(collective, std::nullopt), 0};
+        .Case<AllReduceOp, ReduceScatterOp, AllGatherOp, AllToAllOp, ScatterNormGatherOp>([&](auto collective) {
+          SmallVector<Place> made = convertCollective(collective, collective->getResults(), std::nullopt);
+          for (auto [result, place] : llvm::zip_equal(collective->getResults(), made))
+            places[result] = place;
           return success();
         })
         .Case([&](tensor::ConcatOp concat) { return convertConcat(concat); })
@@ -226,7 +276,8 @@ private:
     return buffer;
   }
 
-  Value convertCollective(Operation *op, std::optional<int64_t> token) {
+  /// Where the results lie.
+  SmallVector<Place> convertCollective(Operation *op, ValueRange results, std::optional<int64_t> token) {
     Location loc = op->getLoc();
     SmallVector<NamedAttribute> params{commands.param("axes", cast<CollectiveOpInterface>(op).getAxesAttr()),
                                        commands.param("plan_id", numCollectives++)};
@@ -239,8 +290,10 @@ private:
       params.push_back(commands.param("collective", name));
       params.push_back(commands.param("token", *token));
     }
+    if (auto norm = dyn_cast<ScatterNormGatherOp>(op))
+      return convertScatterNorm(norm, results, token ? StringRef("start") : name, params);
     Value in = communicated(loc, op->getOperand(0));
-    Value out = commands.allocate(loc, op->getResult(0).getType());
+    Place out = resultPlace(loc, results[0], op->getResult(0).getType());
     // The command's shapes: blocks [members, ...] on one side, one block on the other. comm-decompose-collectives left
     // the bytes in this order.
     auto inType = cast<RankedTensorType>(op->getOperand(0).getType()),
@@ -260,17 +313,72 @@ private:
       commandIn = commandOut =
           RankedTensorType::get({members, inType.getNumElements() / members}, inType.getElementType());
     commands.command(loc, token ? StringRef("start") : name, commands.view(loc, {in, 0}, commandIn),
-                     commands.view(loc, {out, 0}, commandOut), params);
-    return out;
+                     commands.view(loc, out, commandOut), params);
+    return {out};
+  }
+
+  /// Rows of the fused collective with its fill: as many blocks as ranks.
+  RankedTensorType paddedType(ScatterNormGatherOp op) {
+    RankedTensorType rows = op.getResidual().getType();
+    return RankedTensorType::get({getGrid(old).getNumShards(op.getAxes()), rows.getDimSize(0), rows.getDimSize(1)},
+                                 rows.getElementType());
+  }
+
+  /// The padded rows that the one user of a value communicates, through reshapes; null when no buffer has to be larger.
+  RankedTensorType paddedUse(Value value) {
+    for (Operation *user : value.getUsers()) {
+      if (auto norm = dyn_cast<ScatterNormGatherOp>(user); norm && norm.getInput() == value)
+        return paddedType(norm);
+      if (std::optional<StridedCopy> move = getMove(user);
+          move && move->isContiguous() && user->getOperand(0) == value &&
+          getTensorBytes(user->getResult(0).getType()) == getTensorBytes(value.getType()))
+        if (RankedTensorType type = paddedUse(user->getResult(0)))
+          return type;
+    }
+    return nullptr;
+  }
+
+  /// x, residual, weight, [bias], [norm_bias] -> normed, sum, the own normed rows that peers read. Buffers of whole
+  /// tensors have room for the fill of the last ranks.
+  SmallVector<Place> convertScatterNorm(ScatterNormGatherOp op, ValueRange results, StringRef command,
+                                        SmallVector<NamedAttribute> &params) {
+    Location loc = op.getLoc();
+    RankedTensorType padded = paddedType(op), rows = op.getResidual().getType();
+    params.push_back(commands.param("rows", op.getNumRows()));
+    params.push_back(commands.param("epsilon", op.getEpsilon().convertToDouble()));
+    params.push_back(commands.param("layer_norm", int64_t(op.getLayerNorm())));
+    params.push_back(commands.param("has_bias", int64_t(op.getBias() != nullptr)));
+    params.push_back(commands.param("has_norm_bias", int64_t(op.getNormBias() != nullptr)));
+    Place place = places.lookup(op.getInput());
+    auto root = cast<MemRefType>(place.root.getType());
+    SmallVector<Value> ins{place.root};
+    if (!place.root.getDefiningOp<BufferOp>() || place.offset + getTensorBytes(padded) > getTensorBytes(root)) {
+      ins[0] = commands.allocate(loc, padded);
+      commands.copy(loc, use(loc, op.getInput()), ins[0], {{op.getInput().getType().getNumElements()}, {1}, {1}, 0, 0});
+      place = {ins[0], 0};
+    }
+    ins[0] = commands.view(loc, place, padded);
+    for (Value operand : op->getOperands().drop_front())
+      ins.push_back(use(loc, operand));
+    Place normed = resultPlace(loc, results[0], padded), sum = resultPlace(loc, results[1], rows);
+    commands.command(
+        loc, command, ins,
+        {commands.view(loc, normed, padded), commands.view(loc, sum, rows), commands.allocate(loc, rows)}, params);
+    return {normed, sum};
   }
 
   LogicalResult convertConcat(tensor::ConcatOp op) {
-    Value out = define(op.getLoc(), op.getResult());
+    // Where a part was computed in place, there is a buffer already.
+    Value out = places.count(op.getResult()) ? use(op.getLoc(), op.getResult()) : define(op.getLoc(), op.getResult());
+    Place whole = places.lookup(op.getResult());
     SmallVector<int64_t> strides = rowMajorStrides(op.getResultType().getShape());
     int64_t offset = 0;
     for (Value input : op.getInputs()) {
       auto type = cast<RankedTensorType>(input.getType());
-      if (type.getNumElements() > 0)
+      Place place = places.lookup(input);
+      bool inPlace = inConcat.count(wholeSource(input)) && place.root == whole.root &&
+                     place.offset == whole.offset + offset * getElementBytes(type.getElementType());
+      if (type.getNumElements() > 0 && !inPlace)
         commands.copy(op.getLoc(), use(op.getLoc(), input), out,
                       {SmallVector<int64_t>(type.getShape()), rowMajorStrides(type.getShape()), strides, 0, offset});
       offset += type.getDimSize(op.getDim()) * strides[op.getDim()];
@@ -372,9 +480,10 @@ private:
   CommandBuilder commands;
   int64_t maxDataBytes, numCollectives = 0, numTokens = 0;
   DenseMap<Value, Place> places;
+  DenseMap<Value, std::pair<Value, int64_t>> inConcat; ///< value -> concatenation, offset in it in bytes
   DenseMap<Value, Value> inOutput; ///< value -> output that is its buffer
   llvm::DenseSet<unsigned> written;
-  DenseMap<Value, std::pair<int64_t, Value>> tokens;
+  DenseMap<Value, std::pair<int64_t, SmallVector<Place>>> tokens;
 };
 
 struct ConvertToCommands : impl::ConvertToCommandsPassBase<ConvertToCommands> {

@@ -64,11 +64,13 @@ public:
       return expandNorm(norm);
     auto start = dyn_cast<StartOp>(op);
     Operation *collective = start ? start.getCollective() : op;
-    if (!isa<AllReduceOp, AllGatherOp, ReduceScatterOp, AllToAllOp>(collective))
+    if (!isa<AllReduceOp, AllGatherOp, ReduceScatterOp, AllToAllOp, ScatterNormGatherOp>(collective))
       return;
     wait = start ? cast<WaitOp>(*start.getToken().getUsers().begin()) : WaitOp();
     auto axes = cast<CollectiveOpInterface>(collective).getAxesAttr();
     if (grid.getNumShards(axes) == 1) {
+      if (auto norm = dyn_cast<ScatterNormGatherOp>(collective))
+        return expandAlone(norm, start);
       // Over one rank every collective gives its operand.
       Value input = collective->getOperand(0);
       ++numDropped;
@@ -137,7 +139,7 @@ private:
       YieldOp::create(builder, loc, make());
     }
     builder.setInsertionPoint(wait);
-    return WaitOp::create(builder, wait.getLoc(), type, fresh.getToken());
+    return WaitOp::create(builder, wait.getLoc(), fresh.getToken()).getResult();
   }
 
   void expandGather(AllGatherOp op, StartOp start) {
@@ -198,14 +200,10 @@ private:
     return linalg::BroadcastOp::create(builder, loc, vector, init, dims).getResult()[0];
   }
 
-  void expandNorm(AllReduceNormOp op) {
-    builder.setInsertionPoint(op);
+  /// The adds and the norm of a fused op on reduced rows: normed, sum.
+  template <typename Op> std::pair<Value, Value> addAndNorm(Op op, Value sum) {
     Location loc = op.getLoc();
-    RankedTensorType type = typeOf(op.getInput());
-    Value sum = op.getInput();
-    if (grid.getNumShards(op.getAxes()) > 1)
-      sum = AllReduceOp::create(builder, loc, type, ReduceKindAttr::get(builder.getContext(), ReduceKind::Sum), sum,
-                                op.getGridAttr(), op.getAxesAttr());
+    RankedTensorType type = typeOf(sum);
     if (op.getBias())
       sum = arith::AddFOp::create(builder, loc, sum, broadcast(loc, op.getBias(), type));
     sum = arith::AddFOp::create(builder, loc, sum, op.getResidual());
@@ -214,9 +212,35 @@ private:
             ? LayerNormOp::create(builder, loc, type, sum, op.getWeight(), op.getNormBias(), op.getEpsilonAttr())
                   .getResult()
             : RMSNormOp::create(builder, loc, type, sum, op.getWeight(), op.getEpsilonAttr()).getResult();
+    return {normed, sum};
+  }
+
+  void expandNorm(AllReduceNormOp op) {
+    builder.setInsertionPoint(op);
+    Value reduced = op.getInput();
+    if (grid.getNumShards(op.getAxes()) > 1)
+      reduced = AllReduceOp::create(builder, op.getLoc(), typeOf(reduced),
+                                    ReduceKindAttr::get(builder.getContext(), ReduceKind::Sum), reduced,
+                                    op.getGridAttr(), op.getAxesAttr());
+    auto [normed, sum] = addAndNorm(op, reduced);
     op.getNormed().replaceAllUsesWith(normed);
     op.getSum().replaceAllUsesWith(sum);
     op.erase();
+  }
+
+  /// Over one rank: all rows are its own.
+  void expandAlone(ScatterNormGatherOp op, StartOp start) {
+    builder.setInsertionPoint(start ? wait.getOperation() : op.getOperation());
+    RankedTensorType type = typeOf(op.getInput()), rows = typeOf(op.getResidual());
+    Value input = reshapeLeading(builder, op.getLoc(), op.getInput(), rows, type.getRank() - 1, 1);
+    auto [normed, sum] = addAndNorm(op, input);
+    normed = reshapeLeading(builder, op.getLoc(), normed, type, 1, type.getRank() - 1);
+    ResultRange old = start ? wait->getResults() : op->getResults();
+    old[0].replaceAllUsesWith(normed);
+    old[1].replaceAllUsesWith(sum);
+    if (start)
+      wait.erase();
+    (start ? start.getOperation() : op.getOperation())->erase();
   }
 
   GridOp grid;

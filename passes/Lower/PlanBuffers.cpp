@@ -35,10 +35,14 @@ public:
       for (Value operand : op.getOperands())
         touch(operand, time);
       auto command = dyn_cast<CommandOp>(op);
-      if (command && command.isCollective())
-        for (Value operand : op.getOperands())
-          if (failed(share(command, operand)))
+      if (command && command.isCollective()) {
+        // Peers reach the first operand and the results; what else a fused collective reads is its own affair.
+        if (failed(share(command, command.getInputs()[0])))
+          return failure();
+        for (Value output : command.getOutputs())
+          if (failed(share(command, output)))
             return failure();
+      }
       if (command && failed(follow(command, time)))
         return failure();
       ++time;

@@ -53,6 +53,8 @@ std::string match(AllReduceOp reduce, Chain &chain) {
     return "the reduced value has " + std::to_string(std::distance(reduce->use_begin(), reduce->use_end())) + " users";
   Value value = reduce.getResult();
   auto add = dyn_cast<arith::AddFOp>(*value.user_begin());
+  if (isa<arith::ExtFOp, arith::TruncFOp>(*value.user_begin()))
+    return "it is cast before it meets the residual: summing in another type would round differently";
   if (!add)
     return "its user is " + (*value.user_begin())->getName().getStringRef().str() + ", not an add";
   Value other = otherOperand(add, value);
@@ -78,8 +80,13 @@ std::string match(AllReduceOp reduce, Chain &chain) {
       break;
     }
   }
-  if (!chain.norm)
+  if (!chain.norm) {
+    for (Operation *user : add.getResult().getUsers())
+      if (isa<arith::ExtFOp, arith::TruncFOp>(user) &&
+          llvm::any_of(user->getUsers(), [](Operation *next) { return isa<RMSNormOp, LayerNormOp>(next); }))
+        return "the norm reads the residual sum through a cast: its parameters are of another type";
     return "no norm reads the residual sum";
+  }
   if (chain.norm->getBlock() != add->getBlock())
     return "the norm is in another block";
   for (Value operand : chain.norm->getOperands())
@@ -115,8 +122,18 @@ void rewrite(Chain &chain, IRRewriter &rewriter) {
   rewriter.eraseOp(chain.reduce);
 }
 
+/// What may move in front of an all_reduce: reshapes, and transposes of leading dimensions (rows stay whole).
+bool canMove(Operation *op) {
+  auto transpose = dyn_cast<linalg::TransposeOp>(op);
+  return isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp>(op) ||
+         (transpose && !transpose.getPermutation().empty() &&
+          transpose.getPermutation().back() == static_cast<int64_t>(transpose.getPermutation().size()) - 1);
+}
+
 /// A reshape that keeps the last dimension whole and in place.
 bool keepsRows(Operation *op) {
+  if (auto transpose = dyn_cast<linalg::TransposeOp>(op))
+    return canMove(transpose);
   if (!isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp>(op))
     return false;
   auto from = cast<RankedTensorType>(op->getOperand(0).getType()),
@@ -135,10 +152,15 @@ bool moveReshape(AllReduceOp reduce, IRRewriter &rewriter) {
   if (add && add.getResult().hasOneUse())
     if (Value other = otherOperand(add, reduce.getResult()); other && (bias = getRowVector(other)))
       user = *add.getResult().user_begin();
-  if (bias ? !keepsRows(user) : !isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp>(user))
+  if (bias ? !keepsRows(user) : !canMove(user))
     return false;
   rewriter.setInsertionPoint(reduce);
   IRMapping map;
+  if (auto transpose = dyn_cast<linalg::TransposeOp>(user)) {
+    auto type = cast<RankedTensorType>(transpose.getInit().getType());
+    map.map(transpose.getInit(), tensor::EmptyOp::create(rewriter, transpose.getLoc(), type.getShape(),
+                                                         type.getElementType()));
+  }
   map.map(bias ? add.getResult() : reduce.getResult(), reduce.getInput());
   Operation *reshape = rewriter.clone(*user, map);
   auto type = cast<RankedTensorType>(reshape->getResult(0).getType());

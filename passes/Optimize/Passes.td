@@ -16,4 +16,59 @@ def FuseAllReduceNormPass : Pass<"comm-fuse-all-reduce-norm", "::mlir::func::Fun
                     Statistic<"numNearMisses", "num-near-misses", "all_reduces that almost matched">];
   let dependentDialects = ["::mlir::comm::CommDialect"];
 }
+
+def ShardResidualPass : Pass<"comm-shard-residual", "::mlir::func::FuncOp"> {
+  let summary = "keep the residual split by token rows between fused norms";
+  let description = [{
+    comm.all_reduce_norm becomes comm.scatter_norm_gather: each rank adds and norms 1/n of the rows, and the sum stays split by rows from one site to the
+    next, through reshapes that keep the rows and through casts. What else reads a sum (a graph output, another op) gets it from one all_gather; the
+    first residual of a chain is cut from the whole value. Lossless: sums keep their bits, norms are taken of the same rows.
+    Holds back with fewer rows than ranks or than `min-rows` and on groups of one rank; each such site gets a remark.
+    Example: test/passes/Optimize/shard-residual.mlir
+  }];
+  let options = [Option<"minRows", "min-rows", "int64_t", "2", "fewest rows of a site that is rewritten">];
+  let statistics = [Statistic<"numSharded", "num-sharded", "sites rewritten">, Statistic<"numSliced", "num-sliced", "residuals cut from whole values">,
+                    Statistic<"numGathered", "num-gathered", "sums gathered for other readers">,
+                    Statistic<"numNearMisses", "num-near-misses", "sites left whole">];
+  let dependentDialects = ["::mlir::comm::CommDialect", "::mlir::tensor::TensorDialect"];
+}
+
+def SplitTokensPass : Pass<"comm-split-tokens", "::mlir::func::FuncOp"> {
+  let summary = "run the model on two parts of its tokens, so that one part's communication runs under the other's compute";
+  let description = [{
+    Cuts a dimension of an argument in two contiguous parts (tokens of causal models, sequences of a batch otherwise) and repeats every op between the
+    reductions on both: weights are read twice, never copied. Ops must be independent per row by their sharding rule; causal attention is split with an
+    explicit edge: the first part sees the cache and its own keys, the second also what the first part made. What needs all rows gets both parts put
+    together. The order is that of four windows: first part up to its reduction, second part up to its reduction, and so on, so that each reduction
+    runs under the other part's work. Lossless: no value is computed differently, apart from the order of sums inside products of another height.
+    Holds back, with a remark, below `min-rows`, where the wave rule finds no cut, on attention that is not causal or not aligned at the end (a cut inside a
+    sequence), on ops whose rows are not known to be independent, and when fewer than half of the reductions could be split.
+    Example: test/passes/Optimize/split-tokens.mlir
+  }];
+  let options = [Option<"cut", "cut", "int64_t", "0", "where the dimension is cut; 0: chosen">,
+                 Option<"tile", "tile", "int64_t", "64", "rows of a tile: cuts are multiples of it">,
+                 Option<"tileColumns", "tile-columns", "int64_t", "256", "columns of a tile, for the wave rule">,
+                 Option<"offset", "offset", "int64_t", "0", "rows that the first part gets beyond half">,
+                 Option<"minRows", "min-rows", "int64_t", "256", "fewest rows that are split">,
+                 Option<"units", "units", "int64_t", "0", "units that compute tiles side by side (SMs); 0: no wave rule">];
+  let statistics = [Statistic<"numSplit", "num-split", "reductions split in two">, Statistic<"numRefused", "num-refused", "functions left whole">];
+  let dependentDialects = ["::mlir::comm::CommDialect", "::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect"];
+}
+
+def PipelineMatmulsPass : Pass<"comm-pipeline-matmuls", "::mlir::func::FuncOp"> {
+  let summary = "cut a product and the collective beside it into chunks of rows";
+  let description = [{
+    all_reduce, all_reduce_norm and reduce_scatter of a product, and products of an all_gather, become the same on chunks of rows, so that one chunk is
+    communicated while the next is computed. Where shards lie in the rows (gather or scatter over them) a chunk takes the same rows of every shard.
+    Lossless. Does nothing where one piece is predicted to be as fast: small products, collectives much cheaper or dearer than the product, chunks below a
+    tile (decomposing always has been slower than not at all on fast links). Holds back on products with other readers, rows that the right operand shares,
+    and shards that do not divide; each collective gets one remark. `chunks` = 1 never cuts; without predictions 0 does not either.
+    Example: test/passes/Optimize/pipeline-matmuls.mlir
+  }];
+  let options = [Option<"chunks", "chunks", "int64_t", "0", "chunks of each site; 0: the number that is predicted to be fastest, 1 included">,
+                 Option<"tile", "tile", "int64_t", "64", "rows of a tile: chunks are multiples of it">,
+                 Option<"minRows", "min-rows", "int64_t", "128", "fewest rows that are cut">];
+  let statistics = [Statistic<"numPipelined", "num-pipelined", "sites cut into chunks">, Statistic<"numNearMisses", "num-near-misses", "collectives left in one piece">];
+  let dependentDialects = ["::mlir::comm::CommDialect", "::mlir::tensor::TensorDialect"];
+}
 #endif

@@ -15,19 +15,21 @@ namespace mlir::comm {
 #include "passes/Schedule/Passes.h.inc"
 
 namespace {
-/// Starts `collective` (moved into the body) and waits for it; returns the awaited value.
-Value startAndWait(Operation *collective, int64_t order, IRRewriter &rewriter) {
+/// Starts `collective` (moved into the body) and waits for it.
+void startAndWait(Operation *collective, int64_t order, IRRewriter &rewriter) {
   Location loc = collective->getLoc();
-  auto type = cast<RankedTensorType>(collective->getResult(0).getType());
+  SmallVector<RankedTensorType> types;
+  for (Type type : collective->getResultTypes())
+    types.push_back(cast<RankedTensorType>(type));
   rewriter.setInsertionPoint(collective);
-  auto start = StartOp::create(rewriter, loc, TokenType::get(rewriter.getContext(), type), order);
-  auto wait = WaitOp::create(rewriter, loc, type, start.getToken());
-  rewriter.replaceAllUsesWith(collective->getResult(0), wait.getResult());
+  auto token = TokenType::get(rewriter.getContext(), types[0], ArrayRef(types).drop_front());
+  auto start = StartOp::create(rewriter, loc, token, order);
+  auto wait = WaitOp::create(rewriter, loc, start.getToken());
+  rewriter.replaceAllUsesWith(collective->getResults(), wait->getResults());
   Block *body = rewriter.createBlock(&start.getBody());
   rewriter.moveOpBefore(collective, body, body->end());
   rewriter.setInsertionPointToEnd(body);
   YieldOp::create(rewriter, loc, collective->getResults());
-  return wait.getResult();
 }
 
 /// The all_reduce of a fused op; bias, residual and norm follow as value ops, in the order the op promises.

@@ -1,6 +1,7 @@
 //===- Executor.cpp - one program on one rank -----------------------------===//
 #include "runtime/Core/Executor.h"
 #include "runtime/Core/PortTransfer.h"
+#include "runtime/Kernels/Norm/RowNorm.h"
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -31,6 +32,7 @@ struct Step {
   std::unique_ptr<Kernel> kernel;
   NativeFunction native = nullptr;
   Collective collective;
+  std::unique_ptr<Sequel> sequel; ///< of a fused collective
   int64_t ticket = 0;   ///< of Start, Wait, Collective: number of the collective in this program
   int32_t issuer = -1;  ///< of Wait: the command that started it
   int64_t issuedNs = 0; ///< of Start, during a run
@@ -177,7 +179,8 @@ struct Executor::Impl {
     std::vector<std::string> names = axes ? *axes : std::vector<std::string>();
     const exe::Value &in = prog.values[c.inputs[0]], &out = prog.values[c.outputs[0]];
     Collective &op = step.collective;
-    op.kind = kinds.at(exe::collectiveOf(c));
+    bool fused = exe::collectiveOf(c) == "scatter_norm_gather";
+    op.kind = fused ? CollectiveKind::ReduceScatter : kinds.at(exe::collectiveOf(c));
     op.dtype = in.dtype;
     op.group = prog.grid.members(ctx.rank, names);
     op.label = c.label.c_str();
@@ -185,7 +188,8 @@ struct Executor::Impl {
     op.planId = *attr<int64_t>(c, "plan_id");
     int64_t members = static_cast<int64_t>(op.group.size()), mine = prog.grid.coordinate(ctx.rank, names),
             n = exe::numElements(in.shape);
-    op.count = op.kind == CollectiveKind::ReduceScatter ? exe::numElements(out.shape)
+    op.count = fused                                      ? n / members
+               : op.kind == CollectiveKind::ReduceScatter ? exe::numElements(out.shape)
                : op.kind == CollectiveKind::AllToAll    ? n / members
                                                         : n;
     if (const auto *reduce = attr<std::string>(c, "reduce"); reduce && reduces.count(*reduce))
@@ -206,8 +210,33 @@ struct Executor::Impl {
     if (Status s = bind(step); !s)
       return s;
     op.in = step.operands[0];
-    op.out = step.operands[1];
+    op.out = step.operands[fused ? step.inputs + 1 : step.inputs];
+    if (fused)
+      prepareNorm(c, step, mine);
     return Status::ok();
+  }
+
+  /// scatter_norm_gather: the reduction goes into the sum, the norm of the own rows into the third result, from where
+  /// the gather takes it.
+  void prepareNorm(const exe::Command &c, Step &step, int64_t mine) {
+    const exe::Shape &shape = prog.values[c.inputs[0]].shape;
+    RowNorm norm{step.collective.dtype, 0, shape[2], *attr<double>(c, "epsilon"), *attr<int64_t>(c, "layer_norm") != 0};
+    norm.rows = std::clamp<int64_t>(*attr<int64_t>(c, "rows") - mine * shape[1], 0, shape[1]);
+    size_t bias = *attr<int64_t>(c, "has_bias") != 0 ? 3 : 0,
+           normBias = *attr<int64_t>(c, "has_norm_bias") != 0 ? (bias ? 4 : 3) : 0;
+    void *const *at = step.operands.data(); // stays where it is when the step moves
+    size_t results = step.inputs;
+    step.sequel = std::make_unique<Sequel>();
+    step.sequel->work = [=] {
+      addAndNorm(norm, at[results + 1], at[1], bias ? at[bias] : nullptr, at[2], normBias ? at[normBias] : nullptr,
+                 at[results + 2]);
+    };
+    Collective &next = step.sequel->next;
+    next = step.collective;
+    next.kind = CollectiveKind::AllGather;
+    next.in = at[results + 2];
+    next.out = at[results];
+    step.collective.sequel = step.sequel.get();
   }
 
   Status prepareStep(int32_t index) {
@@ -288,9 +317,15 @@ struct Executor::Impl {
 
   Status runCollective(Step &step, RunCounters &counters, TraceBuffer *trace, int64_t now) {
     if (!ctx.comm) { // a group of one: the operand is the result
-      if (step.collective.in != step.collective.out)
-        std::memcpy(step.collective.out, step.collective.in,
-                    static_cast<size_t>(step.collective.count * exe::byteWidth(step.collective.dtype)));
+      auto move = [](const Collective &one) {
+        if (one.in != one.out)
+          std::memcpy(one.out, one.in, static_cast<size_t>(one.count * exe::byteWidth(one.dtype)));
+      };
+      move(step.collective);
+      if (step.sequel) {
+        step.sequel->work();
+        move(step.sequel->next);
+      }
       if (step.kind == StepKind::Collective)
         record(step.ticket, step.command, now, counters, trace, now);
       return Status::ok();

@@ -232,6 +232,11 @@ int Compiler::runPhase(Phase phase) {
   pipeline.disabled.insert(options.disabled.begin(), options.disabled.end());
   pipeline.partition.sequenceParallel = options.sequenceParallel;
   pipeline.lower.memoryLimit = options.memoryLimit;
+  pipeline.weave.plan = options.plan;
+  pipeline.weave.cut = options.splitAt;
+  pipeline.weave.tile = options.splitTile;
+  pipeline.weave.minRows = options.splitMinRows;
+  pipeline.weave.chunks = options.matmulChunks;
   PassManager pm(&context);
   if (options.timing) {
     pm.enableTiming();

@@ -206,6 +206,24 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
     app.add_option("--overlap", overlap, "auto: collectives run beside compute; off: synchronous (default auto)")
         ->group("Plan")
         ->check(CLI::IsMember({"auto", "off"}));
+    app.add_option("--plan", options.plan,
+                   "plain: reductions as they are; fuse: reduce, residual and norm in one operation, residual split by "
+                   "rows; split: also the tokens in two parts (default plain)")
+        ->group("Plan")
+        ->check(CLI::IsMember({"plain", "fuse", "split"}));
+    app.add_option("--split-at", options.splitAt, "with --plan=split: tokens of the first part (default: chosen)")
+        ->group("Plan")
+        ->check(CLI::NonNegativeNumber);
+    app.add_option("--split-tile", options.splitTile, "parts and chunks are multiples of so many rows (default 64)")
+        ->group("Plan")
+        ->check(CLI::PositiveNumber);
+    app.add_option("--split-min-rows", options.splitMinRows, "with --plan=split: fewest rows that are split (default 64)")
+        ->group("Plan")
+        ->check(CLI::NonNegativeNumber);
+    app.add_option("--matmul-chunks", options.matmulChunks,
+                   "pieces of each product beside a collective; 0: chosen (default 1)")
+        ->group("Plan")
+        ->check(CLI::NonNegativeNumber);
     for (llvm::StringRef pass : mlir::comm::getOptionalPasses())
       app.add_flag("--no-" + pass.str(), switches[pass.str()], "switch the pass off")
           ->group("Passes that can be switched off");

@@ -9,8 +9,8 @@ def Comm_StartOp : Comm_Op<"start", [SingleBlock, NoRegionArguments, MemoryEffec
   let summary = "hand a collective to its queue and go on";
   let description = [{
     The body holds one collective on values from outside; its operands stay live, unwritten, until the wait. `order` is the place in the one total
-    order of collectives that all ranks follow. (C1) One op that is a collective with one result, then the yield of that result. (C2) The token carries the result's
-    type. (C3) order >= 0. (Form `async`: orders rise in block order and every token is waited exactly once, in the same block.) Cost: the collective's, on the link.
+    order of collectives that all ranks follow. (C1) One op that is a collective, then the yield of its results. (C2) The token carries the results'
+    types. (C3) order >= 0. (Form `async`: orders rise in block order and every token is waited exactly once, in the same block.) Cost: the collective's, on the link.
     ```mlir
     %t = comm.start order 0 : !comm.token<tensor<2xf32>> {
       %r = comm.all_reduce sum %x over @grid["tp"] : tensor<2xf32>
@@ -29,17 +29,16 @@ def Comm_StartOp : Comm_Op<"start", [SingleBlock, NoRegionArguments, MemoryEffec
   }];
 }
 
-def Comm_WaitOp : Comm_Op<"wait", [MemoryEffects<[MemWrite<Comm_Network>]>,
-    TypesMatchWith<"result is what the token carries", "token", "result", "::llvm::cast<::mlir::comm::TokenType>($_self).getResult()">]> {
-  let summary = "block until a started collective is done and give its result";
+def Comm_WaitOp : Comm_Op<"wait", [MemoryEffects<[MemWrite<Comm_Network>]>, InferTypeOpAdaptor]> {
+  let summary = "block until a started collective is done and give its results";
   let description = [{
-    (C1) The result type is the token's. Cost: what of the collective is still exposed.
+    (C1) The result types are the token's: one, and `others` of a collective that gives several. Cost: what of the collective is still exposed.
     ```mlir
     %y = comm.wait %t : !comm.token<tensor<2xf32>>
     ```
   }];
   let arguments = (ins Comm_TokenType:$token);
-  let results = (outs Comm_AnyTensor:$result);
+  let results = (outs Comm_AnyTensor:$result, Variadic<Comm_AnyTensor>:$others);
   let assemblyFormat = "$token attr-dict `:` type($token)";
 }
 

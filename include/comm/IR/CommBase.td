@@ -66,9 +66,14 @@ def Comm_SliceAttr : Comm_Attr<"Slice", "slice"> {
 
 def Comm_TokenType : TypeDef<Comm_Dialect, "Token"> {
   let mnemonic = "token";
-  let summary = "a collective under way; waiting gives its result";
-  let parameters = (ins "::mlir::RankedTensorType":$result);
-  let assemblyFormat = "`<` $result `>`";
+  let summary = "a collective under way; waiting gives its results";
+  let parameters = (ins "::mlir::RankedTensorType":$result, OptionalArrayRefParameter<"::mlir::RankedTensorType">:$others);
+  let builders = [TypeBuilder<(ins "::mlir::RankedTensorType":$result), [{ return $_get($_ctxt, result, ::llvm::ArrayRef<::mlir::RankedTensorType>()); }]>];
+  let assemblyFormat = "`<` $result (`,` $others^)? `>`";
+  let extraClassDeclaration = [{
+    /// All that waiting gives, in order.
+    ::llvm::SmallVector<::mlir::Type> getResults() const;
+  }];
 }
 
 def Comm_ReduceKind : I32EnumAttr<"ReduceKind", "how elements of different ranks are combined", [

@@ -125,4 +125,34 @@ def Comm_AllReduceNormOp : Comm_CollectiveOp<"all_reduce_norm", [AttrSizedOperan
   let assemblyFormat = [{$input `,` $residual `,` $weight (`bias` $bias^ `:` type($bias))? (`norm_bias` $norm_bias^ `:` type($norm_bias))?
                          `epsilon` $epsilon (`layer_norm` $layer_norm^)? `over` $grid `` $axes attr-dict `:` type($input) `,` type($weight)}];
 }
+
+def Comm_ScatterNormGatherOp : Comm_CollectiveOp<"scatter_norm_gather", [AttrSizedOperandSegments, AllTypesMatch<["input", "normed"]>,
+    AllTypesMatch<["residual", "sum"]>]> {
+  let summary = "all_reduce_norm with the residual split by rows: reduce-scatter, adds, norm and all-gather in one op";
+  let description = [{
+    The rows of `input` are its leading dimensions as one; rank k of the group owns rows [k*R, (k+1)*R) with R = ceil(rows / ranks). On the own rows
+    sum = reduce_scatter(input) [+ bias] + residual and rms_norm(sum) or, with `layer_norm`, layer_norm(sum); `normed` is the norm of all rows, gathered.
+    `residual` and `sum` are the own rows; rows past the last one are fill whose content is undefined and never read by what follows.
+    Rounding: the reduction is summed in f32 in the order of the ranks and rounded once, each add is rounded, the norm is computed in f32 (f64 for f64) from
+    the rounded sum and rounded once: sums have the bits of comm.all_reduce_norm.
+    (C1) Each axis exists and is named once. (C2) weight, bias and norm_bias are vectors of the last dimension. (C3) norm_bias needs `layer_norm`.
+    (C4) The input has two dimensions or more, and at least as many rows as ranks. (C5) residual and sum are [R, last dimension].
+    Cost on n ranks: as all_reduce, 2(n-1)/n * bytes sent per rank; adds and norm on 1/n of the rows.
+    Example: on two ranks `%x` sums to rows a, b, c, d; rank 0 holds the residual of a and b, rank 1 that of c and d.
+    ```mlir
+    %n, %s = comm.scatter_norm_gather %x, %r, %w epsilon 1.0e-5 over @grid["tp"] : tensor<4x8xf32>, tensor<2x8xf32>, tensor<8xf32>
+    ```
+  }];
+  let arguments = (ins Comm_FloatTensor:$input, Comm_FloatTensor:$residual, Comm_FloatTensor:$weight, Optional<Comm_FloatTensor>:$bias,
+                       Optional<Comm_FloatTensor>:$norm_bias, F64Attr:$epsilon, UnitAttr:$layer_norm, FlatSymbolRefAttr:$grid, StrArrayAttr:$axes);
+  let results = (outs Comm_FloatTensor:$normed, Comm_FloatTensor:$sum);
+  let assemblyFormat = [{$input `,` $residual `,` $weight (`bias` $bias^ `:` type($bias))? (`norm_bias` $norm_bias^ `:` type($norm_bias))?
+                         `epsilon` $epsilon (`layer_norm` $layer_norm^)? `over` $grid `` $axes attr-dict
+                         `:` type($input) `,` type($residual) `,` type($weight)}];
+  let extraClassDeclaration = [{
+    /// Rows of a tensor: its leading dimensions as one.
+    static int64_t getNumRows(::mlir::RankedTensorType type) { return type.getShape().empty() ? 1 : ::llvm::product_of(type.getShape().drop_back()); }
+    int64_t getNumRows() { return getNumRows(getInput().getType()); }
+  }];
+}
 #endif
