@@ -43,9 +43,12 @@ static void buildPartition(OpPassManager &pm, const PipelineOptions &options) {
 static void buildOptimize(OpPassManager &pm, const PipelineOptions &options) {
   OpPassManager &function = pm.nest<func::FuncOp>();
   function.addPass(createCSEPass()); // equal conversions become one
-  if (options.isOn("fuse-all-reduce-norm"))
-    function.addPass(createFuseAllReduceNormPass());
   const WeaveOptions &weave = options.weave;
+  if (options.isOn("fuse-all-reduce-norm")) {
+    FuseAllReduceNormPassOptions fuse;
+    fuse.settle = weave.plan != "plain";
+    function.addPass(createFuseAllReduceNormPass(fuse));
+  }
   if (weave.plan == "split") {
     SplitTokensPassOptions split;
     split.cut = weave.cut;

@@ -24,8 +24,8 @@ const PhaseInfo &getPhaseInfo(Phase phase);
 
 /// What the Optimize phase does about communication around norms and products.
 struct WeaveOptions {
-  /// plain: reductions as they are; fuse: scatter_norm_gather with the residual split by rows; split: also the tokens in
-  /// two parts.
+  /// plain: reductions as they are; fuse: scatter_norm_gather with the residual split by rows; split: also the tokens
+  /// in two parts.
   std::string plan = "plain";
   int64_t cut = 0;      ///< split: where; 0: chosen
   int64_t tile = 64;    ///< split, chunks: rows of a tile

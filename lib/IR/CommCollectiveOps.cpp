@@ -121,7 +121,8 @@ LogicalResult ScatterNormGatherOp::verifySymbolUses(SymbolTableCollection &symbo
   RankedTensorType input = getInput().getType(), residual = getResidual().getType();
   int64_t shape[] = {getLocalSize(rows, 1, ranks), input.getShape().back()};
   if (residual.getShape() != ArrayRef<int64_t>(shape) || residual.getElementType() != input.getElementType())
-    return emitOpError("C5: expected the rows of one rank, [") << shape << "] of the input's elements, got " << residual;
+    return emitOpError("C5: expected the rows of one rank, [")
+           << shape << "] of the input's elements, got " << residual;
   return success();
 }
 

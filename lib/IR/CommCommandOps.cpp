@@ -230,8 +230,8 @@ LogicalResult CommandOp::verify() {
   const CommandRow *row = llvm::find_if(kCommands, [&](const CommandRow &r) { return getName() == r.name; });
   if (row == std::end(kCommands))
     return emitOpError("C1: there is no command \"") << getName() << "\"";
-  if (getInputs().size() < row->minInputs || getInputs().size() > row->maxInputs || getOutputs().size() < row->outputs ||
-      getOutputs().size() > row->outputs + row->moreOutputs)
+  if (getInputs().size() < row->minInputs || getInputs().size() > row->maxInputs ||
+      getOutputs().size() < row->outputs || getOutputs().size() > row->outputs + row->moreOutputs)
     return emitOpError("C2: \"") << getName() << "\" takes " << row->minInputs << " to " << row->maxInputs
                                  << " inputs and " << row->outputs << " outputs, got " << getInputs().size() << " and "
                                  << getOutputs().size();
@@ -243,7 +243,7 @@ LogicalResult CommandOp::verify() {
   if (isStart() && (getInputs().size() < (fused ? 3 : 1) || getInputs().size() > (fused ? 5 : 1) ||
                     getOutputs().size() != (fused ? 3 : 1)))
     return emitOpError("C2: \"") << getCollectiveName() << "\" got " << getInputs().size() << " inputs and "
-                                << getOutputs().size() << " outputs";
+                                 << getOutputs().size() << " outputs";
   return success();
 }
 

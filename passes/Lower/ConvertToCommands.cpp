@@ -361,9 +361,9 @@ private:
     for (Value operand : op->getOperands().drop_front())
       ins.push_back(use(loc, operand));
     Place normed = resultPlace(loc, results[0], padded), sum = resultPlace(loc, results[1], rows);
-    commands.command(
-        loc, command, ins,
-        {commands.view(loc, normed, padded), commands.view(loc, sum, rows), commands.allocate(loc, rows)}, params);
+    commands.command(loc, command, ins,
+                     {commands.view(loc, normed, padded), commands.view(loc, sum, rows), commands.allocate(loc, rows)},
+                     params);
     return {normed, sum};
   }
 
@@ -481,7 +481,7 @@ private:
   int64_t maxDataBytes, numCollectives = 0, numTokens = 0;
   DenseMap<Value, Place> places;
   DenseMap<Value, std::pair<Value, int64_t>> inConcat; ///< value -> concatenation, offset in it in bytes
-  DenseMap<Value, Value> inOutput; ///< value -> output that is its buffer
+  DenseMap<Value, Value> inOutput;                     ///< value -> output that is its buffer
   llvm::DenseSet<unsigned> written;
   DenseMap<Value, std::pair<int64_t, SmallVector<Place>>> tokens;
 };

@@ -18,7 +18,7 @@ struct ChunkRequest {
   /// Microseconds of the product and of the collective on so many rows; without them nothing is chosen.
   std::function<double(int64_t rows)> computeUs, communicateUs;
   bool communicateFirst = false; ///< gather, then multiply
-  double minGain = 0.03; ///< of the time in one piece: less is not worth the noise
+  double minGain = 0.03;         ///< of the time in one piece: less is not worth the noise
 };
 
 /// Two machines in a row, each working on one chunk at a time.

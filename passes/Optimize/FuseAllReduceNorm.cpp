@@ -158,8 +158,8 @@ bool moveReshape(AllReduceOp reduce, IRRewriter &rewriter) {
   IRMapping map;
   if (auto transpose = dyn_cast<linalg::TransposeOp>(user)) {
     auto type = cast<RankedTensorType>(transpose.getInit().getType());
-    map.map(transpose.getInit(), tensor::EmptyOp::create(rewriter, transpose.getLoc(), type.getShape(),
-                                                         type.getElementType()));
+    map.map(transpose.getInit(),
+            tensor::EmptyOp::create(rewriter, transpose.getLoc(), type.getShape(), type.getElementType()));
   }
   map.map(bias ? add.getResult() : reduce.getResult(), reduce.getInput());
   Operation *reshape = rewriter.clone(*user, map);
@@ -182,11 +182,78 @@ bool moveReshape(AllReduceOp reduce, IRRewriter &rewriter) {
   return true;
 }
 
+/// The addends of a partial sum: what is the same on all ranks (its reduction is known, or it is masked to one rank)
+/// and the rest.
+struct Addends {
+  SmallVector<Value> whole, partial;
+};
+
+/// all_reduce(x + y) -> all_reduce(x) + whole(y), where y was reduced before or is masked: a residual that was carried
+/// as a partial sum is whole again, and the chain matches.
+class Settler {
+public:
+  explicit Settler(IRRewriter &rewriter) : rewriter(rewriter) {}
+
+  bool settle(AllReduceOp reduce) {
+    if (reduce.getKind() != ReduceKind::Sum)
+      return false;
+    Addends addends;
+    collect(reduce.getInput(), reduce.getAxesAttr(), addends);
+    bool changes = !addends.whole.empty() && !addends.partial.empty();
+    if (changes) {
+      Location loc = reduce.getLoc();
+      rewriter.setInsertionPoint(reduce);
+      Value partial = addends.partial[0];
+      for (Value more : ArrayRef(addends.partial).drop_front())
+        partial = arith::AddFOp::create(rewriter, loc, partial, more);
+      Value sum = AllReduceOp::create(rewriter, loc, partial.getType(), reduce.getKindAttr(), partial,
+                                      reduce.getGridAttr(), reduce.getAxesAttr());
+      // Biases first: that is where the chain has them.
+      llvm::stable_sort(addends.whole, [](Value a, Value b) { return getRowVector(a) && !getRowVector(b); });
+      for (Value whole : addends.whole)
+        sum = arith::AddFOp::create(rewriter, loc, sum, whole);
+      reduced[{reduce.getInput(), reduce.getAxesAttr()}] = sum;
+      rewriter.replaceOp(reduce, sum);
+      return true;
+    }
+    reduced[{reduce.getInput(), reduce.getAxesAttr()}] = reduce.getResult();
+    return false;
+  }
+
+private:
+  void collect(Value value, ArrayAttr axes, Addends &out, int depth = 0) {
+    Operation *def = value.getDefiningOp();
+    if (depth > 0)
+      if (Value known = reduced.lookup({value, axes})) {
+        out.whole.push_back(known);
+        return;
+      }
+    if (auto mask = dyn_cast_or_null<RankMaskOp>(def); mask && mask.getAxesAttr() == axes) {
+      out.whole.push_back(mask.getInput());
+      return;
+    }
+    if (auto add = dyn_cast_or_null<arith::AddFOp>(def); add && depth < 8) {
+      collect(add.getLhs(), axes, out, depth + 1);
+      collect(add.getRhs(), axes, out, depth + 1);
+      return;
+    }
+    out.partial.push_back(value);
+  }
+
+  IRRewriter &rewriter;
+  DenseMap<std::pair<Value, Attribute>, Value> reduced;
+};
+
 struct FuseAllReduceNorm : impl::FuseAllReduceNormPassBase<FuseAllReduceNorm> {
   using FuseAllReduceNormPassBase::FuseAllReduceNormPassBase;
 
   void runOnOperation() override {
     IRRewriter rewriter(&getContext());
+    if (settle) {
+      Settler settler(rewriter);
+      for (AllReduceOp reduce : llvm::to_vector(getOperation().getOps<AllReduceOp>()))
+        numSettled += settler.settle(reduce);
+    }
     bool moved = true;
     while (moved) {
       moved = false;

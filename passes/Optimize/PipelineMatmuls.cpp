@@ -44,9 +44,9 @@ std::optional<int64_t> rowDim(MatmulOp matmul) {
 struct Site {
   Operation *collective = nullptr;
   MatmulOp matmul;
-  int64_t dim = 0;     ///< rows, in the result of the product
-  int64_t rows = 0;    ///< what is cut: rows, or the rows of one shard
-  int64_t blocks = 1;  ///< shards that are interleaved in the rows of the product
+  int64_t dim = 0;    ///< rows, in the result of the product
+  int64_t rows = 0;   ///< what is cut: rows, or the rows of one shard
+  int64_t blocks = 1; ///< shards that are interleaved in the rows of the product
   bool gathers = false;
 };
 

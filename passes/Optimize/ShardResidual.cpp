@@ -1,8 +1,7 @@
 //===- ShardResidual.cpp - keep the residual split by rows ----------------===//
 // Matches   all_reduce_norm(x, residual, ...), one or a chain of them whose sums are the next one's residual
-// Rewrites  scatter_norm_gather(x, rows of the residual, ...); the sum stays split along the chain; other readers of the
-// sum get one all_gather
-// Skips     fewer rows than ranks, groups of one rank
+// Rewrites  scatter_norm_gather(x, rows of the residual, ...); the sum stays split along the chain; other readers of
+// the sum get one all_gather Skips     fewer rows than ranks, groups of one rank
 //===----------------------------------------------------------------------===//
 #include "comm/Analysis/Explain.h"
 #include "comm/IR/CommOps.h"
@@ -94,8 +93,8 @@ public:
         builder.setInsertionPointAfter(fused);
         RankedTensorType type = typeOf(site.getSum());
         auto flat = RankedTensorType::get({fused.getNumRows(), type.getShape().back()}, type.getElementType());
-        Value whole = AllGatherOp::create(builder, site.getLoc(), flat, fused.getSum(), i64(0), i64(1), site.getGridAttr(),
-                                          site.getAxesAttr());
+        Value whole = AllGatherOp::create(builder, site.getLoc(), flat, fused.getSum(), i64(0), i64(1),
+                                          site.getGridAttr(), site.getAxesAttr());
         explain(fused, "residual",
                 "its sum is read whole by " + getSiteName(*site.getSum().user_begin()) + ": gathered there");
         site.getSum().replaceAllUsesWith(reshapeRows(builder, site.getLoc(), whole, type));

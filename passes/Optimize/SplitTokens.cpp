@@ -4,7 +4,6 @@
 // results are put together again
 // Skips     functions where ops between reductions need both parts, too few rows, fewer than two rows to cut
 //===----------------------------------------------------------------------===//
-#include "passes/Optimize/TokenSplit.h"
 #include "comm/Analysis/Explain.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -12,6 +11,7 @@
 #include "mlir/IR/PatternMatch.h"
 #include "passes/Optimize/Passes.h"
 #include "passes/Optimize/TokenCut.h"
+#include "passes/Optimize/TokenSplit.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include <array>
@@ -27,7 +27,8 @@ RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getTy
 /// part, then all of its second part; a window ends with a reduction.
 class Splitter : OpBuilder::Listener {
 public:
-  Splitter(Block &block, const TokenSplit &split) : block(block), split(split), builder(block.getParent()->getContext(), this) {}
+  Splitter(Block &block, const TokenSplit &split)
+      : block(block), split(split), builder(block.getParent()->getContext(), this) {}
 
   void run(Value seed) {
     SmallVector<Operation *> ops, old;
@@ -163,9 +164,9 @@ private:
         inputs.push_back(whole(input));
       behind |= cut.has_value();
     }
-    parts[op.getResult()][part] =
-        inputs.size() == 1 ? inputs[0]
-                           : tensor::ConcatOp::create(builder, op.getLoc(), op.getDim(), inputs).getResult();
+    parts[op.getResult()][part] = inputs.size() == 1
+                                      ? inputs[0]
+                                      : tensor::ConcatOp::create(builder, op.getLoc(), op.getDim(), inputs).getResult();
   }
 
   void emitPick(tensor::ExtractSliceOp op, int part) {
@@ -174,9 +175,9 @@ private:
     if (part == 1)
       offsets[cut.dim] -= op.getSourceType().getDimSize(cut.dim) / cut.size * cut.at;
     auto attrs = [&](ArrayRef<int64_t> list) { return getAsIndexOpFoldResult(builder.getContext(), list); };
-    wholes[op.getResult()] = tensor::ExtractSliceOp::create(builder, op.getLoc(), op.getResultType(),
-                                                            parts[op.getSource()][part], attrs(offsets),
-                                                            attrs(op.getStaticSizes()), attrs(op.getStaticStrides()));
+    wholes[op.getResult()] =
+        tensor::ExtractSliceOp::create(builder, op.getLoc(), op.getResultType(), parts[op.getSource()][part],
+                                       attrs(offsets), attrs(op.getStaticSizes()), attrs(op.getStaticStrides()));
   }
 
   //===--- parts and wholes -----------------------------------------------===//
@@ -354,8 +355,8 @@ private:
     }
     TokenSplit split(block, argument, dim, at);
     if (split.splitSites <= split.joinedSites) {
-      why = "only " + std::to_string(split.splitSites) + " of " +
-            std::to_string(split.splitSites + split.joinedSites) + " reductions work row by row; " + split.firstReason;
+      why = "only " + std::to_string(split.splitSites) + " of " + std::to_string(split.splitSites + split.joinedSites) +
+            " reductions work row by row; " + split.firstReason;
       return;
     }
     // More reductions first, then the longer dimension.

@@ -222,8 +222,8 @@ std::string TokenSplit::planConcat(Operation *op, OpPlan &plan, SmallVectorImpl<
   std::optional<Cut> found;
   for (auto [index, input] : llvm::enumerate(op->getOperands())) {
     std::optional<Cut> cut = cutOf(input);
-    if (joined.contains(input) || (cut && (found || cut->dim != dim || cut->outer != 1 ||
-                                           cut->size != typeOf(input).getDimSize(dim))))
+    if (joined.contains(input) ||
+        (cut && (found || cut->dim != dim || cut->outer != 1 || cut->size != typeOf(input).getDimSize(dim))))
       return "it puts together what needs both parts";
     if (cut) {
       found = Cut{dim, 1, total, before + cut->at};

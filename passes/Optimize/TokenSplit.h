@@ -1,7 +1,7 @@
 //===- TokenSplit.h - which ops work on a part of the tokens ----*- C++ -*-===//
-// Follows one dimension of an argument (tokens, or sequences of a batch) through a block and says for every op whether it
-// can be done in two parts: ops that are independent per row by their sharding rule; attention whose first part sees only
-// keys of the first part; concatenation behind a cache. Reads IR, never changes it.
+// Follows one dimension of an argument (tokens, or sequences of a batch) through a block and says for every op whether
+// it can be done in two parts: ops that are independent per row by their sharding rule; attention whose first part sees
+// only keys of the first part; concatenation behind a cache. Reads IR, never changes it.
 //===----------------------------------------------------------------------===//
 #ifndef PASSES_OPTIMIZE_TOKENSPLIT_H
 #define PASSES_OPTIMIZE_TOKENSPLIT_H

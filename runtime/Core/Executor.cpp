@@ -33,9 +33,9 @@ struct Step {
   NativeFunction native = nullptr;
   Collective collective;
   std::unique_ptr<Sequel> sequel; ///< of a fused collective
-  int64_t ticket = 0;   ///< of Start, Wait, Collective: number of the collective in this program
-  int32_t issuer = -1;  ///< of Wait: the command that started it
-  int64_t issuedNs = 0; ///< of Start, during a run
+  int64_t ticket = 0;             ///< of Start, Wait, Collective: number of the collective in this program
+  int32_t issuer = -1;            ///< of Wait: the command that started it
+  int64_t issuedNs = 0;           ///< of Start, during a run
 };
 
 struct Patch {
@@ -190,8 +190,8 @@ struct Executor::Impl {
             n = exe::numElements(in.shape);
     op.count = fused                                      ? n / members
                : op.kind == CollectiveKind::ReduceScatter ? exe::numElements(out.shape)
-               : op.kind == CollectiveKind::AllToAll    ? n / members
-                                                        : n;
+               : op.kind == CollectiveKind::AllToAll      ? n / members
+                                                          : n;
     if (const auto *reduce = attr<std::string>(c, "reduce"); reduce && reduces.count(*reduce))
       op.reduce = reduces.at(*reduce);
     if (op.kind == CollectiveKind::Broadcast)

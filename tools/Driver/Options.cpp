@@ -217,7 +217,8 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
     app.add_option("--split-tile", options.splitTile, "parts and chunks are multiples of so many rows (default 64)")
         ->group("Plan")
         ->check(CLI::PositiveNumber);
-    app.add_option("--split-min-rows", options.splitMinRows, "with --plan=split: fewest rows that are split (default 64)")
+    app.add_option("--split-min-rows", options.splitMinRows,
+                   "with --plan=split: fewest rows that are split (default 64)")
         ->group("Plan")
         ->check(CLI::NonNegativeNumber);
     app.add_option("--matmul-chunks", options.matmulChunks,

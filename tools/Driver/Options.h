@@ -47,7 +47,7 @@ struct Options {
   int verbose = 0;
   int64_t memoryLimit = 0, maxTensorBytes = 0, maxTotalBytes = 0;
   std::string stopAfter, dumpIR;
-  std::string plan = "plain";   ///< plain, fuse or split
+  std::string plan = "plain"; ///< plain, fuse or split
   int64_t splitAt = 0, splitTile = 64, splitMinRows = 64, matmulChunks = 1;
   std::string weights = "auto"; ///< auto, reference or embed
   std::string commandLine;      ///< as given, for the artifact

@@ -1,6 +1,6 @@
 //===- RowNorm.cpp - adds and norm behind a reduction ---------------------===//
-// One thread, the one that communicates, so that compute goes on meanwhile. Sums over a row are kept in lanes, which the
-// compiler turns into vectors without being allowed to reorder floats.
+// One thread, the one that communicates, so that compute goes on meanwhile. Sums over a row are kept in lanes, which
+// the compiler turns into vectors without being allowed to reorder floats.
 //===----------------------------------------------------------------------===//
 #include "runtime/Kernels/Norm/RowNorm.h"
 #include "runtime/Kernels/Convert.h"

@@ -82,3 +82,30 @@ func.func @keeps_other_forms(%x: tensor<4x8xf32>, %r: tensor<4x8xf32>, %w: tenso
   %t = arith.addf %b, %r : tensor<4x8xf32>
   return %n, %t : tensor<4x8xf32>, tensor<4x8xf32>
 }
+
+// A transpose of leading dimensions keeps the rows whole: it moves in front of the reduction, and the chain folds.
+// CHECK-LABEL: func.func @moves_transpose
+// CHECK:         %[[T:.*]] = linalg.transpose
+// CHECK:         comm.all_reduce_norm %[[T]],
+func.func @moves_transpose(%x: tensor<2x4x8xf32>, %r: tensor<4x2x8xf32>, %w: tensor<8xf32>) -> tensor<4x2x8xf32> {
+  %a = comm.all_reduce sum %x over @grid["tp"] : tensor<2x4x8xf32>
+  %e = tensor.empty() : tensor<4x2x8xf32>
+  %t = linalg.transpose ins(%a : tensor<2x4x8xf32>) outs(%e : tensor<4x2x8xf32>) permutation = [1, 0, 2]
+  %s = arith.addf %t, %r : tensor<4x2x8xf32>
+  %n = comm.rms_norm %s, %w epsilon 1.0e-5 : tensor<4x2x8xf32>, tensor<8xf32>
+  return %n : tensor<4x2x8xf32>
+}
+
+// One that moves the columns does not keep rows: it stays, and so does the reduction.
+// CHECK-LABEL: func.func @keeps_column_transpose
+// CHECK:         comm.all_reduce sum
+// CHECK:         tensor.empty
+// CHECK:         linalg.transpose
+func.func @keeps_column_transpose(%x: tensor<8x4xf32>, %r: tensor<4x8xf32>, %w: tensor<8xf32>) -> tensor<4x8xf32> {
+  %a = comm.all_reduce sum %x over @grid["tp"] : tensor<8x4xf32>
+  %e = tensor.empty() : tensor<4x8xf32>
+  %t = linalg.transpose ins(%a : tensor<8x4xf32>) outs(%e : tensor<4x8xf32>) permutation = [1, 0]
+  %s = arith.addf %t, %r : tensor<4x8xf32>
+  %n = comm.rms_norm %s, %w epsilon 1.0e-5 : tensor<4x8xf32>, tensor<8xf32>
+  return %n : tensor<4x8xf32>
+}

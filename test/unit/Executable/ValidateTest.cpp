@@ -162,4 +162,42 @@ TEST(Validate, AtMostTwentyProblems) {
     exe.files.push_back({"/abs" + std::to_string(i), -1, "x"});
   EXPECT_EQ(validate(exe).size(), 20u);
 }
+/// As expectProblem, on the fused collective.
+void expectNormProblem(const std::function<void(Executable &)> &edit, const std::string &part) {
+  Executable exe = makeScatterNorm(2, 5, 15);
+  ASSERT_TRUE(validate(exe).empty()) << validate(exe).front();
+  edit(exe);
+  std::string all;
+  for (const std::string &line : validate(exe))
+    all += line + "\n";
+  EXPECT_NE(all.find(part), std::string::npos) << "expected '" << part << "', got:\n" << all;
+}
+
+TEST(Validate, ScatterNormGather) {
+  auto site = [](Executable &e) -> Command & { return command(e, 3); };
+  auto value = [&](Executable &e, int32_t index) -> Value & { return split(e).values[index]; };
+  for (const char *name : {"rows", "epsilon", "layer_norm", "has_bias", "has_norm_bias"})
+    expectNormProblem([&](Executable &e) { site(e).attrs.erase(name); }, "is missing");
+  expectNormProblem([&](Executable &e) { site(e).attrs["has_bias"] = int64_t(0); }, "do not agree with the number");
+  expectNormProblem([&](Executable &e) { site(e).attrs["layer_norm"] = int64_t(0); }, "needs layer_norm");
+  for (int64_t rows : {int64_t(1), int64_t(7), int64_t(4), int64_t(-5)})
+    expectNormProblem([&](Executable &e) { site(e).attrs["rows"] = rows; }, "rows are not 2 blocks of 3");
+  expectNormProblem([&](Executable &e) { site(e).outputs.pop_back(); }, "number of operands or results");
+  expectNormProblem([&](Executable &e) { site(e).inputs.resize(2); }, "number of operands or results");
+  expectNormProblem([&](Executable &e) { value(e, site(e).inputs[0]).shape = {6, 4}; }, "not one block of rows");
+  expectNormProblem([&](Executable &e) { value(e, site(e).inputs[0]).dtype = DType::I32; }, "not floats");
+  expectNormProblem([&](Executable &e) { value(e, site(e).inputs[1]).shape = {2, 4}; }, "the residual is f32[2, 4]");
+  expectNormProblem([&](Executable &e) { value(e, site(e).inputs[2]).shape = {2}; }, "a parameter of the norm is");
+  expectNormProblem([&](Executable &e) { value(e, site(e).outputs[1]).shape = {2, 4}; }, "the sum is");
+  expectNormProblem([&](Executable &e) { value(e, site(e).outputs[2]).shape = {1, 4}; }, "the own rows is");
+  expectNormProblem([&](Executable &e) { value(e, site(e).outputs[2]).offset = split(e).commBytes; },
+                    "communication part");
+  expectNormProblem([&](Executable &e) { value(e, site(e).outputs[2]).offset = value(e, site(e).outputs[1]).offset; },
+                    "its results overlap");
+  expectNormProblem([&](Executable &e) { value(e, site(e).outputs[1]).offset = value(e, site(e).inputs[1]).offset; },
+                    "overlaps an operand");
+  expectNormProblem([&](Executable &e) { std::swap(split(e).commands[4], split(e).commands[2]); }, "not in flight");
+  expectNormProblem([&](Executable &e) { std::swap(split(e).commands[3], split(e).commands[2]); },
+                    "writes an operand of collective token 0");
+}
 } // namespace

@@ -420,6 +420,42 @@ func.func @main(%ids: tensor<1x3xi64> {comm.name = "ids"}, %past: tensor<1x1x2x4
 }
 
 // Many collectives under way at once on operands that others read: nothing may be overwritten early, in place or not.
+// Rows over two, three and four ranks, even and not; the sum feeds a second site, is gathered, and both parts of a
+// split are written into one buffer. Operands: a product, an argument, and rows that a kernel made.
+TEST_F(LowerRun, RowsOfTheResidual) {
+  auto model = [](int64_t ranks, int64_t rows) {
+    std::string x = "tensor<1x" + std::to_string(rows) + "x8xf32>", flat = "tensor<" + std::to_string(rows) + "x8xf32>",
+                own = "tensor<" + std::to_string((rows + ranks - 1) / ranks) + "x8xf32>",
+                both = "tensor<1x" + std::to_string(2 * rows) + "x8xf32>", v = "tensor<8xf32>";
+    std::string arguments = "%x: " + x + " {comm.name = \"x\"}, %r: " + x + " {comm.name = \"r\"}";
+    std::string norm = " epsilon 1.0e-5", over = " over @grid[\"tp\"] : " + x + ", " + own + ", " + v;
+    return "func.func @main(" + arguments + ") -> (" + both + " {comm.name = \"y\"}, " + flat +
+           " {comm.name = \"s\"}) attributes {comm.entry} {\n" +
+           "  %w = comm.weight \"w\" in \"m.data\" at 0 : tensor<8x8xf32> -> tensor<8x8xf32>\n"
+           "  %g = comm.weight \"g\" in \"m.data\" at 512 : tensor<8xf32> -> tensor<8xf32>\n"
+           "  %f = tensor.collapse_shape %r [[0, 1], [2]] : " +
+           x + " into " + flat + "\n" + "  %c = comm.shard_slice %f dim 0 over @grid[\"tp\"] : " + flat + " -> " + own +
+           "\n" + "  %p = comm.matmul %x, %w : " + x + ", tensor<8x8xf32> -> " + x + "\n" +
+           "  %t = comm.start order 0 : !comm.token<" + x + ", " + own + "> {\n" +
+           "    %n, %s = comm.scatter_norm_gather %p, %c, %g bias %g : " + v + " norm_bias %g : " + v + norm +
+           " layer_norm" + over + "\n" + "    comm.yield %n, %s : " + x + ", " + own + "\n  }\n" +
+           "  %k = comm.silu %x : " + x + "\n" + "  %n1, %s1 = comm.wait %t : !comm.token<" + x + ", " + own + ">\n" +
+           "  %q = comm.silu %n1 : " + x + "\n" + "  %n2, %s2 = comm.scatter_norm_gather %q, %s1, %g" + norm + over +
+           "\n" + "  %n3, %s3 = comm.scatter_norm_gather %x, %s2, %g" + norm + over + "\n" +
+           "  %a = comm.all_gather %s3 dim 0 over @grid[\"tp\"] : " + own + " -> " + flat + "\n" +
+           "  %m = arith.addf %n2, %k : " + x + "\n  %o = comm.matmul %n3, %w : " + x + ", tensor<8x8xf32> -> " + x +
+           "\n" + "  %y = tensor.concat dim(1) %m, %o : (" + x + ", " + x + ") -> " + both + "\n" +
+           "  return %y, %a : " + both + ", " + flat + "\n}\n" +
+           reference(arguments, both + " {comm.name = \"y\"}, " + flat + " {comm.name = \"s\"}",
+                     "  %f = tensor.collapse_shape %r [[0, 1], [2]] : " + x + " into " + flat +
+                         "\n  %y = tensor.concat dim(1) %x, %r : (" + x + ", " + x + ") -> " + both +
+                         "\n  return %y, %f : " + both + ", " + flat + "\n");
+  };
+  for (int64_t ranks : {1, 2, 3, 4})
+    for (int64_t rows : {4, 5, 7})
+      expectEqual(model(ranks, rows), ranks, 5e-5);
+}
+
 TEST_F(LowerRun, OverlappingCollectivesOnOneOperand) {
   std::string body = R"(
 func.func @main(%x: tensor<4x4xf32> {comm.name = "x"}) -> (tensor<4x4xf32> {comm.name = "y"}) attributes {comm.entry} {

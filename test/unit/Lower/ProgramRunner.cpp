@@ -2,9 +2,12 @@
 #include "ProgramRunner.h"
 #include "runtime/Core/NativeObject.h"
 #include "runtime/Kernels/Kernel.h"
+#include "runtime/Kernels/Norm/RowNorm.h"
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <limits>
 
 using namespace comm;
 using testing_run::Bytes;
@@ -185,6 +188,8 @@ private:
     const auto &axes = std::get<std::vector<std::string>>(command.attrs.at("axes"));
     const exe::Value &in = program.values[command.inputs[0]], &out = program.values[command.outputs[0]];
     int64_t members = program.grid.shards(axes), inBytes = sizeOf(in), outBytes = sizeOf(out);
+    if (name == "scatter_norm_gather")
+      return scatterNormGather(command, axes, members);
     std::vector<Bytes> results;
     for (int64_t rank = 0; rank < ranks; ++rank) {
       // The group, in order of the coordinate over the axes.
@@ -219,6 +224,40 @@ private:
     }
     for (int64_t rank = 0; rank < ranks; ++rank)
       std::memcpy(pointer(rank, command.outputs[0]), results[rank].data(), outBytes);
+    return true;
+  }
+
+  /// Fill rows stay what they are, 0xFF: NaN.
+  bool scatterNormGather(const exe::Command &command, const std::vector<std::string> &axes, int64_t members) {
+    const exe::Shape &shape = program.values[command.inputs[0]].shape;
+    rt::RowNorm norm{exe::DType::F32, 0, shape[2], std::get<double>(command.attrs.at("epsilon")),
+                     integer(command, "layer_norm") != 0};
+    size_t block = static_cast<size_t>(shape[1] * shape[2]);
+    bool bias = integer(command, "has_bias") != 0, normBias = integer(command, "has_norm_bias") != 0;
+    std::vector<std::vector<float>> sums(ranks, std::vector<float>(block)), norms(sums);
+    for (int64_t rank = 0; rank < ranks; ++rank) {
+      int64_t self = program.grid.coordinate(rank, axes);
+      for (int64_t member = 0; member < members; ++member)
+        for (int64_t other = 0; other < ranks; ++other)
+          if (sameGroup(rank, other, axes) && program.grid.coordinate(other, axes) == member)
+            for (size_t i = 0; i < block; ++i)
+              sums[rank][i] += reinterpret_cast<const float *>(
+                  pointer(other, command.inputs[0]))[static_cast<size_t>(self) * block + i];
+      norm.rows = std::clamp<int64_t>(integer(command, "rows") - self * shape[1], 0, shape[1]);
+      rt::addAndNorm(norm, sums[rank].data(), pointer(rank, command.inputs[1]),
+                     bias ? pointer(rank, command.inputs[3]) : nullptr, pointer(rank, command.inputs[2]),
+                     normBias ? pointer(rank, command.inputs[bias ? 4 : 3]) : nullptr, norms[rank].data());
+      for (size_t i = static_cast<size_t>(norm.rows * shape[2]); i < block; ++i)
+        sums[rank][i] = norms[rank][i] = std::numeric_limits<float>::quiet_NaN();
+    }
+    for (int64_t rank = 0; rank < ranks; ++rank) {
+      std::memcpy(pointer(rank, command.outputs[1]), sums[rank].data(), block * sizeof(float));
+      for (int64_t other = 0; other < ranks; ++other)
+        if (sameGroup(rank, other, axes))
+          std::memcpy(pointer(rank, command.outputs[0]) +
+                          static_cast<size_t>(program.grid.coordinate(other, axes)) * block * sizeof(float),
+                      norms[other].data(), block * sizeof(float));
+    }
     return true;
   }
 

@@ -18,8 +18,15 @@ CutRequest wavesOf(int64_t rows, int64_t columns) {
 TEST(TokenCut, CutsAtTheTileNearestToHalf) {
   CutRequest r;
   r.tile = 64;
-  for (auto [rows, offset, expected] : {std::array<int64_t, 3>{128, 0, 64}, {129, 0, 128}, {192, 0, 128}, {512, 0, 256},
-                                        {512, 64, 320}, {512, 256, 0}, {64, 0, 0}, {65, 0, 64}, {1, 0, 0}}) {
+  for (auto [rows, offset, expected] : {std::array<int64_t, 3>{128, 0, 64},
+                                        {129, 0, 128},
+                                        {192, 0, 128},
+                                        {512, 0, 256},
+                                        {512, 64, 320},
+                                        {512, 256, 0},
+                                        {64, 0, 0},
+                                        {65, 0, 64},
+                                        {1, 0, 0}}) {
     r.rows = rows;
     r.offset = offset;
     EXPECT_EQ(chooseCut(r), expected) << rows << " + " << offset;

@@ -87,9 +87,9 @@ std::string commtest::Decoder::module() const {
     return line("comm.matmul " + a + ", " + weight(shape) + " : " + at + ", " + type(shape) + " -> " + out);
   };
   auto norm = [&](const std::string &v) {
-    return layerNorm ? line("comm.layer_norm " + v + ", %rg bias %rg : " + vector + " epsilon 1.0e-5 : " + x + ", " +
-                            vector)
-                     : line("comm.rms_norm " + v + ", %rg epsilon 1.0e-5 : " + x + ", " + vector);
+    return layerNorm
+               ? line("comm.layer_norm " + v + ", %rg bias %rg : " + vector + " epsilon 1.0e-5 : " + x + ", " + vector)
+               : line("comm.rms_norm " + v + ", %rg epsilon 1.0e-5 : " + x + ", " + vector);
   };
   std::string sum = "%r0";
   auto reduce = [&](std::string v) {
@@ -102,7 +102,8 @@ std::string commtest::Decoder::module() const {
                std::to_string(s) + ", " + std::to_string(h) + "] : " + f + " into " + x);
     if (bias) {
       std::string e = line("tensor.empty() : " + x);
-      std::string wideBias = line("linalg.broadcast ins(%rg : " + vector + ") outs(" + e + " : " + x + ") dimensions = [0, 1]");
+      std::string wideBias =
+          line("linalg.broadcast ins(%rg : " + vector + ") outs(" + e + " : " + x + ") dimensions = [0, 1]");
       v = line("arith.addf " + v + ", " + wideBias + " : " + x);
     }
     sum = line("arith.addf " + sum + ", " + v + " : " + x);
@@ -117,7 +118,8 @@ std::string commtest::Decoder::module() const {
                std::to_string(s) + ", " + std::to_string(heads) + ", " + std::to_string(depth) + "] : " + q + " into " +
                wide);
       std::string e = line("tensor.empty() : " + four);
-      part = line("linalg.transpose ins(" + v + " : " + wide + ") outs(" + e + " : " + four + ") permutation = [0, 2, 1, 3]");
+      part = line("linalg.transpose ins(" + v + " : " + wide + ") outs(" + e + " : " + four +
+                  ") permutation = [0, 2, 1, 3]");
     }
     if (past > 0)
       for (int i : {1, 2}) {
@@ -131,7 +133,8 @@ std::string commtest::Decoder::module() const {
                          (causal ? " causal " + std::to_string(past) : "") + " : " + four + ", " + full + ", " + full +
                          " -> " + four);
     std::string e = line("tensor.empty() : " + wide);
-    a = line("linalg.transpose ins(" + a + " : " + four + ") outs(" + e + " : " + wide + ") permutation = [0, 2, 1, 3]");
+    a = line("linalg.transpose ins(" + a + " : " + four + ") outs(" + e + " : " + wide +
+             ") permutation = [0, 2, 1, 3]");
     a = line("tensor.collapse_shape " + a + " [[0], [1], [2, 3]] : " + wide + " into " + q);
     normed = reduce(matmul(a, q, {heads * depth, h}, x));
     std::string u = matmul(normed, x, {h, inner}, mlp);

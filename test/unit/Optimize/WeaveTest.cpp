@@ -10,8 +10,8 @@ using namespace commtest;
 namespace {
 const char *kFuse = "func.func(comm-fuse-all-reduce-norm,comm-shard-residual,canonicalize,cse)";
 std::string split(int64_t cut, const std::string &more = "") {
-  return "func.func(comm-fuse-all-reduce-norm,comm-split-tokens{min-rows=2 tile=1 cut=" +
-         std::to_string(cut) + "}" + more + ",canonicalize,cse)";
+  return "func.func(comm-fuse-all-reduce-norm,comm-split-tokens{min-rows=2 tile=1 cut=" + std::to_string(cut) + "}" +
+         more + ",canonicalize,cse)";
 }
 const std::string kAsync = ",comm-make-async,comm-sink-waits,comm-decompose-collectives";
 
@@ -133,14 +133,14 @@ TEST(PipelineMatmuls, ShardsInTheRows) {
         std::string local = "tensor<" + std::to_string(rows) + "x4xf64>",
                     whole = "tensor<" + std::to_string(rows * ranks) + "x4xf64>", w = "tensor<4x4xf64>";
         std::string text = "comm.grid @grid [\"dp\", \"tp\"] = [2, " + std::to_string(ranks) +
-                           "]\nfunc.func @main(%x: " + local + ", %a: " + w + ", %b: " + w + ") -> (" + local + ") {\n" +
-                           "  %g = comm.all_gather %x dim 0 over @grid[\"tp\"] : " + local + " -> " + whole + "\n" +
-                           "  %p = comm.matmul %g, %a : " + whole + ", " + w + " -> " + whole + "\n" +
+                           "]\nfunc.func @main(%x: " + local + ", %a: " + w + ", %b: " + w + ") -> (" + local +
+                           ") {\n" + "  %g = comm.all_gather %x dim 0 over @grid[\"tp\"] : " + local + " -> " + whole +
+                           "\n" + "  %p = comm.matmul %g, %a : " + whole + ", " + w + " -> " + whole + "\n" +
                            "  %s = comm.silu %p : " + whole + "\n  %q = comm.matmul %s, %b : " + whole + ", " + w +
                            " -> " + whole + "\n  %r = comm.reduce_scatter sum %q dim 0 over @grid[\"tp\"] : " + whole +
                            " -> " + local + "\n  return %r : " + local + "\n}\n";
-        std::string passes = "func.func(comm-pipeline-matmuls{tile=1 min-rows=1 chunks=" +
-                             std::to_string(chunks) + "},canonicalize,cse)";
+        std::string passes = "func.func(comm-pipeline-matmuls{tile=1 min-rows=1 chunks=" + std::to_string(chunks) +
+                             "},canonicalize,cse)";
         mlir::OwningOpRef<mlir::ModuleOp> after;
         ASSERT_EQ(compareLocal(text, passes, 13, &after), "") << ranks << " ranks, " << rows << " rows";
         EXPECT_EQ(count(after, "comm.reduce_scatter"), rows == 1 ? 1 : std::min(chunks, rows));

@@ -5,6 +5,7 @@
 #pragma once
 #include "comm/Executable/Executable.h"
 #include <cstring>
+#include <limits>
 #include <tuple>
 #include <utility>
 
@@ -135,6 +136,56 @@ inline Executable makeRowParallelMatmul(int64_t ranks, int64_t m = 3, int64_t k 
   entry.split = build({{"tp", ranks}});
   entry.reference = build({});
   exe.entries.push_back(std::move(entry));
+  return exe;
+}
+
+/// normed, sum = scatter_norm_gather of `rows` rows of 4 over `ranks` ranks: every rank gives x, the residual r is
+/// split by rows. Room beyond the rows holds NaN. Variant bits: 1 layer_norm, 2 bias, 4 norm_bias (with 1), 8 as start
+/// and wait.
+inline Executable makeScatterNorm(int64_t ranks, int64_t rows, int variant = 0) {
+  Executable exe;
+  exe.compilerVersion = exe.modelName = "scatter norm";
+  for (const char *name : {"gain", "bias", "shift"})
+    addWeight(exe, name, {4}, {1, 2, -1, static_cast<float>(exe.weights.size())});
+  auto build = [&](std::vector<Axis> axes) {
+    ProgramBuilder b(std::move(axes));
+    bool split = !b.program.grid.axes.empty();
+    int64_t n = split ? ranks : 1, own = (rows + n - 1) / n;
+    int32_t in = b.comm({n, own, 4}), normed = b.comm({n, own, 4}), sum = b.comm({own, 4}), room = b.comm({own, 4}),
+            residual = b.arena({own, 4});
+    const Value &place = b.program.values[normed];
+    int32_t result = b.value({Storage::Arena, 0, place.offset, DType::F32, {rows, 4}, ""});
+    int32_t inRows = b.value({Storage::Arena, 0, b.program.values[in].offset, DType::F32, {rows, 4}, ""});
+    Layout byRows = split ? splitOn(2, 0, {"tp"}) : Layout{};
+    int32_t x = b.input("x", {rows, 4});
+    int32_t r = b.input("r", {rows, 4}, byRows);
+    b.command("fill", {}, {in}, {{"value", std::numeric_limits<double>::quiet_NaN()}});
+    b.copy(x, inRows);
+    b.copy(r, residual);
+    std::vector<int32_t> ins{in, residual, b.weight(0, {4})};
+    if (variant & 2)
+      ins.push_back(b.weight(1, {4}));
+    if (variant & 4)
+      ins.push_back(b.weight(2, {4}));
+    Attrs attrs{{"rows", rows},
+                {"epsilon", 1e-3},
+                {"layer_norm", int64_t(variant & 1)},
+                {"has_bias", int64_t((variant & 2) != 0)},
+                {"has_norm_bias", int64_t((variant & 4) != 0)},
+                {"axes", split ? std::vector<std::string>{"tp"} : std::vector<std::string>{}},
+                {"plan_id", int64_t(0)}};
+    if (variant & 8) {
+      attrs["collective"] = std::string("scatter_norm_gather");
+      attrs["token"] = int64_t(0);
+    }
+    b.command((variant & 8) ? "start" : "scatter_norm_gather", ins, {normed, sum, room}, attrs).label = "site";
+    if (variant & 8)
+      b.wait(0);
+    b.outputOf("normed", result, {rows, 4});
+    b.outputOf("sum", sum, {rows, 4}, byRows);
+    return b.program;
+  };
+  exe.entries.push_back({"main", build({{"tp", ranks}}), build({}), {}});
   return exe;
 }
 
