@@ -227,9 +227,10 @@ struct Executor::Impl {
     void *const *at = step.operands.data(); // stays where it is when the step moves
     size_t results = step.inputs;
     step.sequel = std::make_unique<Sequel>();
-    step.sequel->work = [=] {
+    step.sequel->step = [=] {
       addAndNorm(norm, at[results + 1], at[1], bias ? at[bias] : nullptr, at[2], normBias ? at[normBias] : nullptr,
                  at[results + 2]);
+      return Status::ok();
     };
     Collective &next = step.sequel->next;
     next = step.collective;
@@ -323,7 +324,8 @@ struct Executor::Impl {
       };
       move(step.collective);
       if (step.sequel) {
-        step.sequel->work();
+        if (Status s = step.sequel->step(); !s)
+          return s;
         move(step.sequel->next);
       }
       if (step.kind == StepKind::Collective)
