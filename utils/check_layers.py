@@ -19,7 +19,7 @@ RULES = {
     "Solver": ([], PLAIN),
     "Simulator": (["Executable", "Cost"], PLAIN),
     "IR": ([], MLIR),
-    "Analysis": (["IR", "Cost"], MLIR),
+    "Analysis": (["IR", "Cost", "Solver"], MLIR),
     "Import": (["IR", "lib"], MLIR),  # folds constants with the interpreter
     "Export": (["IR", "Executable"], MLIR),
     "lib": (COMPILER + ["Executable", "Import", "Export"], MLIR),  # any other folder of lib/

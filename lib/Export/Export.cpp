@@ -116,6 +116,10 @@ private:
     if (failed(states))
       return failure();
     entry.states = std::move(*states);
+    if (auto predicted = function->getAttrOfType<DictionaryAttr>(kPredictedAttr))
+      for (NamedAttribute item : predicted)
+        if (auto value = dyn_cast<FloatAttr>(item.getValue()))
+          out.predictions[item.getName().str() + "." + entry.name] = value.getValueAsDouble();
     out.entries.push_back(std::move(entry));
     return success();
   }
