@@ -23,9 +23,10 @@ ArrayRef<PhaseInfo> mlir::comm::getPhases() {
 const PhaseInfo &mlir::comm::getPhaseInfo(Phase phase) { return getPhases()[static_cast<size_t>(phase)]; }
 
 ArrayRef<StringRef> mlir::comm::getOptionalPasses() {
-  static const StringRef passes[] = {"fold-shapes",      "unpack-qkv",      "raise-norms",          "raise-activations",
-                                     "raise-rotary",     "raise-attention", "fuse-all-reduce-norm", "sink-waits",
-                                     "fuse-elementwise", "in-place"};
+  static const StringRef passes[] = {"fold-shapes",          "unpack-qkv",        "raise-norms",
+                                     "raise-activations",    "raise-rotary",      "raise-attention",
+                                     "fuse-all-reduce-norm", "split-tokens", "pipeline-matmuls", "shard-residual", "chunk-collectives", "bucket-collectives",
+                                     "schedule-overlap",     "fuse-elementwise",  "in-place"};
   return passes;
 }
 
@@ -39,17 +40,21 @@ static void buildPartition(OpPassManager &pm, const PipelineOptions &options) {
   buildPartitionPhase(pm, options.partition);
 }
 
-// --stop-after=optimize
-static void buildOptimize(OpPassManager &pm, const PipelineOptions &options) {
-  OpPassManager &function = pm.nest<func::FuncOp>();
+ArrayRef<StringRef> mlir::comm::getPlans() {
+  static const StringRef plans[] = {"plain", "pipeline", "fuse", "split"};
+  return plans;
+}
+
+void mlir::comm::buildOptimizeFunction(OpPassManager &function, const PipelineOptions &options, StringRef plan) {
   function.addPass(createCSEPass()); // equal conversions become one
   const WeaveOptions &weave = options.weave;
+  bool fused = plan == "fuse" || plan == "split";
   if (options.isOn("fuse-all-reduce-norm")) {
     FuseAllReduceNormPassOptions fuse;
-    fuse.settle = weave.plan != "plain";
+    fuse.settle = fused;
     function.addPass(createFuseAllReduceNormPass(fuse));
   }
-  if (weave.plan == "split") {
+  if (plan == "split" && options.isOn("split-tokens")) {
     SplitTokensPassOptions split;
     split.cut = weave.cut;
     split.tile = weave.tile;
@@ -57,27 +62,68 @@ static void buildOptimize(OpPassManager &pm, const PipelineOptions &options) {
     split.minRows = weave.minRows;
     function.addPass(createSplitTokensPass(split)); // before the residual is split: both parts have one of their own
   }
-  if (weave.chunks != 1) {
+  // How many chunks: what is asked for; else the plan says whether, and predicted time chose the plan.
+  constexpr int64_t kPipelined = 4;
+  int64_t pieces = weave.chunks > 0 ? weave.chunks : plan == "pipeline" ? kPipelined : 1;
+  if (pieces > 1 && options.isOn("pipeline-matmuls")) {
     PipelineMatmulsPassOptions chunks;
-    chunks.chunks = weave.chunks;
+    chunks.chunks = pieces;
     chunks.tile = weave.tile;
     function.addPass(createPipelineMatmulsPass(chunks));
   }
-  if (weave.plan != "plain")
+  if (fused && options.isOn("shard-residual"))
     function.addPass(createShardResidualPass());
   // Last chance: from `async` on no collective may vanish.
   function.addPass(createCanonicalizerPass());
   function.addPass(createCSEPass());
 }
 
+// --stop-after=optimize
+static void buildOptimize(OpPassManager &pm, const PipelineOptions &options) {
+  // Each entry has its own plan: a long prompt may be worth splitting, a single token is not.
+  pm.addPass(createChoosePlanPass(options));
+  pm.addPass(createRunPlansPass(options));
+}
+
+/// Options of a pass that predicts.
+template <typename PassOptions> static PassOptions withCost(const PipelineOptions &options) {
+  PassOptions pass;
+  pass.topology = options.cost.topology;
+  pass.link = options.cost.link;
+  pass.tuning = options.cost.tuning;
+  pass.memoryLimit = options.lower.memoryLimit;
+  return pass;
+}
+
+void mlir::comm::buildScheduleFunction(OpPassManager &function, const PipelineOptions &options) {
+  if (options.overlap != OverlapMode::Off) { // synchronous collectives are legal in `async`
+    bool mayCut = options.overlap == OverlapMode::Auto || options.overlap == OverlapMode::Max;
+    if (mayCut && options.isOn("bucket-collectives"))
+      function.addPass(createBucketCollectivesPass(withCost<BucketCollectivesPassOptions>(options)));
+    if (mayCut && options.isOn("chunk-collectives")) {
+      auto chunk = withCost<ChunkCollectivesPassOptions>(options);
+      chunk.chunks = options.overlap == OverlapMode::Max ? 2 : 0;
+      function.addPass(createChunkCollectivesPass(chunk));
+    }
+    function.addPass(createMakeAsyncPass());
+    if (options.isOn("schedule-overlap")) {
+      auto schedule = withCost<ScheduleOverlapPassOptions>(options);
+      schedule.keepOrder = options.overlap == OverlapMode::Safe;
+      schedule.strict = false; // the plan of the buffers has the last word on memory
+      function.addPass(createScheduleOverlapPass(schedule));
+    } else {
+      function.addPass(createSinkWaitsPass());
+    }
+  }
+  // Behind every reordering.
+  auto predict = withCost<PredictOverlapPassOptions>(options);
+  predict.off = options.overlap == OverlapMode::Off;
+  function.addPass(createPredictOverlapPass(predict));
+}
+
 // --stop-after=schedule
 static void buildSchedule(OpPassManager &pm, const PipelineOptions &options) {
-  if (!options.overlap)
-    return; // synchronous collectives are legal in `async`
-  OpPassManager &function = pm.nest<func::FuncOp>();
-  function.addPass(createMakeAsyncPass());
-  if (options.isOn("sink-waits"))
-    function.addPass(createSinkWaitsPass());
+  buildScheduleFunction(pm.nest<func::FuncOp>(), options);
 }
 
 // --stop-after=lower

@@ -118,6 +118,10 @@ static cost::AttentionQuery attentionOf(AttentionOp op) {
 double OpTimes::of(Operation *op) const {
   if (isFreeOp(op))
     return 0;
+  // Parts of a contiguous concatenation are computed in their place.
+  if (auto concat = dyn_cast<tensor::ConcatOp>(op))
+    if (llvm::all_of(concat.getResultType().getShape().take_front(concat.getDim()), [](int64_t d) { return d == 1; }))
+      return 0;
   if (auto matmul = dyn_cast<MatmulOp>(op))
     return model->gemmUs(gemmOf(matmul));
   if (auto attention = dyn_cast<AttentionOp>(op))

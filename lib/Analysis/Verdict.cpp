@@ -87,7 +87,9 @@ SmallVector<Verdict> mlir::comm::judge(const OverlapGraph &graph, const solver::
   const solver::OverlapProblem &problem = graph.problem;
   Independence independence(graph);
   DenseMap<int32_t, double> hiddenWithoutLimit;
-  if (unlimited)
+  bool overMemory = unlimited && problem.memoryLimit > 0 && unlimited->peakBytes > problem.memoryLimit;
+  bool overFlight = unlimited && problem.maxInFlight > 0 && unlimited->mostInFlight > problem.maxInFlight;
+  if (overMemory || overFlight)
     for (const solver::CollectiveTime &collective : unlimited->collectives)
       hiddenWithoutLimit[collective.op] = collective.hiddenUs;
   SmallVector<Verdict> verdicts;
@@ -113,7 +115,7 @@ SmallVector<Verdict> mlir::comm::judge(const OverlapGraph &graph, const solver::
       verdict.reason = Reason::TooSmall;
       verdict.note = "handing it over costs " + us(problem.issueUs);
     } else if (hiddenWithoutLimit.lookup(collective.op) > verdict.hiddenUs + 0.05 * verdict.us) {
-      verdict.reason = problem.memoryLimit > 0 ? Reason::MemoryLimit : Reason::InFlight;
+      verdict.reason = overMemory ? Reason::MemoryLimit : Reason::InFlight;
       verdict.note = us(hiddenWithoutLimit.lookup(collective.op)) + " would be hidden without it";
     } else if (double free = independence.of(collective.op); free > verdict.hiddenUs + 0.05 * verdict.us) {
       verdict.reason = Reason::Order;

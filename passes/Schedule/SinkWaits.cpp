@@ -3,12 +3,10 @@
 // Rewrites  the order of ops in the block
 // Skips     functions without comm.start
 //===----------------------------------------------------------------------===//
-#include "comm/Analysis/Explain.h"
+#include "comm/Analysis/OpTimes.h"
 #include "comm/IR/CommOps.h"
-#include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "passes/Schedule/Passes.h"
-#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/SetVector.h"
 #include <set>
 
 namespace mlir::comm {
@@ -16,11 +14,6 @@ namespace mlir::comm {
 #include "passes/Schedule/Passes.h.inc"
 
 namespace {
-/// Ops without work of their own.
-bool isFree(Operation *op) {
-  return isa<WeightOp, arith::ConstantOp, tensor::EmptyOp, tensor::ExpandShapeOp, tensor::CollapseShapeOp>(op);
-}
-
 struct SinkWaits : impl::SinkWaitsPassBase<SinkWaits> {
   using SinkWaitsPassBase::SinkWaitsPassBase;
 
@@ -32,7 +25,7 @@ struct SinkWaits : impl::SinkWaitsPassBase<SinkWaits> {
     int64_t order = 0;
     for (StartOp start : block.getOps<StartOp>())
       start.setOrder(order++);
-    remark(block);
+    count(block);
   }
 
 private:
@@ -85,32 +78,18 @@ private:
     }
   }
 
-  void remark(Block &block) {
-    llvm::MapVector<Operation *, SmallVector<Operation *>> between;
-    SmallVector<Operation *> pending;
+  /// Collectives with work between start and wait.
+  void count(Block &block) {
+    llvm::SetVector<Operation *> pending, overlapped;
     for (Operation &op : block.without_terminator()) {
-      if (isa<StartOp>(op)) {
-        pending.push_back(&op);
-        between[&op];
-      } else if (auto wait = dyn_cast<WaitOp>(op)) {
-        llvm::erase(pending, wait.getToken().getDefiningOp());
-      } else if (!isFree(&op)) {
-        for (Operation *start : pending)
-          between[start].push_back(&op);
-      }
+      if (isa<StartOp>(op))
+        pending.insert(&op);
+      else if (auto wait = dyn_cast<WaitOp>(op))
+        pending.remove(wait.getToken().getDefiningOp());
+      else if (!isFreeOp(&op))
+        overlapped.insert(pending.begin(), pending.end());
     }
-    for (auto &[op, work] : between) {
-      auto start = cast<StartOp>(op);
-      std::string name = start.getCollective()->getName().stripDialect().str() + "#" + std::to_string(start.getOrder());
-      if (work.empty()) {
-        explain(op, "overlap", name + " is not overlapped: dependence, everything that is left waits for its result");
-        continue;
-      }
-      ++numOverlapped;
-      explain(op, "overlap",
-              name + " runs while " + std::to_string(work.size()) + " ops compute, from " + getSiteName(work.front()) +
-                  " to " + getSiteName(work.back()));
-    }
+    numOverlapped += overlapped.size();
   }
 };
 } // namespace

@@ -18,6 +18,7 @@
 #include "tools/Driver/NpzShapes.h"
 #include "tools/Driver/Problems.h"
 #include "tools/Driver/Version.h"
+#include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/JSON.h"
@@ -44,6 +45,9 @@ private:
   int runPhase(Phase phase);
   int exportFile();
   int applyLayouts();
+  PipelineOptions pipelineOptions() const;
+  int checkPredictions();
+  void noteUnused();
   int finish(Phase phase);
   void addReferences();
   void addGrid();
@@ -177,14 +181,13 @@ void Compiler::addGrid() {
 }
 
 std::string Compiler::phaseFacts(Phase phase) {
-  int64_t attention = 0, collectives = 0, fused = 0, started = 0, kernels = 0, commands = 0;
+  int64_t attention = 0, collectives = 0, fused = 0, kernels = 0, commands = 0;
   module->walk([&](Operation *op) {
     if (auto function = op->getParentOfType<func::FuncOp>(); function && function->hasAttr("comm.reference"))
       return;
     attention += isa<AttentionOp>(op);
     collectives += isa<CollectiveOpInterface>(op);
     fused += isa<AllReduceNormOp>(op);
-    started += isa<StartOp>(op);
     kernels += isa<KernelOp>(op);
     commands += isa<CommandOp, LaunchOp>(op);
   });
@@ -199,8 +202,15 @@ std::string Compiler::phaseFacts(Phase phase) {
     return grid + ", " + std::to_string(collectives) + " collectives";
   case Phase::Optimize:
     return std::to_string(collectives) + " collectives, " + std::to_string(fused) + " fused with a norm";
-  case Phase::Schedule:
-    return std::to_string(started) + " of " + std::to_string(collectives) + " collectives started asynchronously";
+  case Phase::Schedule: {
+    int64_t overlapped = 0, judged = 0;
+    for (func::FuncOp function : module->getOps<func::FuncOp>())
+      if (auto predicted = function->getAttrOfType<DictionaryAttr>(kPredictedAttr)) {
+        judged += static_cast<int64_t>(cast<FloatAttr>(predicted.get("judged")).getValueAsDouble());
+        overlapped += static_cast<int64_t>(cast<FloatAttr>(predicted.get("overlapped")).getValueAsDouble());
+      }
+    return std::to_string(overlapped) + " of " + std::to_string(judged) + " collectives overlapped";
+  }
   case Phase::Lower:
     return std::to_string(kernels) + " kernels, " + std::to_string(commands) + " commands";
   case Phase::Export:
@@ -226,9 +236,14 @@ int Compiler::applyLayouts() {
   return kOk;
 }
 
-int Compiler::runPhase(Phase phase) {
+PipelineOptions Compiler::pipelineOptions() const {
   PipelineOptions pipeline;
-  pipeline.overlap = options.overlap;
+  pipeline.overlap = llvm::StringSwitch<OverlapMode>(options.overlap)
+                         .Case("off", OverlapMode::Off)
+                         .Case("safe", OverlapMode::Safe)
+                         .Case("max", OverlapMode::Max)
+                         .Default(OverlapMode::Auto);
+  pipeline.cost = {options.topology, options.link, options.tuning};
   pipeline.disabled.insert(options.disabled.begin(), options.disabled.end());
   pipeline.partition.sequenceParallel = options.sequenceParallel;
   pipeline.lower.memoryLimit = options.memoryLimit;
@@ -237,6 +252,51 @@ int Compiler::runPhase(Phase phase) {
   pipeline.weave.tile = options.splitTile;
   pipeline.weave.minRows = options.splitMinRows;
   pipeline.weave.chunks = options.matmulChunks;
+  return pipeline;
+}
+
+/// What predictions are made for is checked before the model is read.
+int Compiler::checkPredictions() {
+  std::string error;
+  if (loadCostModel(pipelineOptions().cost, error))
+    return kOk;
+  printError("E202", error, "", "--topology=cpu --link=1Gbit,50us");
+  return kUsage;
+}
+
+/// An option that was asked for and had no effect is said, with the count of what stood in its way.
+void Compiler::noteUnused() {
+  double judged = 0, overlapped = 0;
+  for (func::FuncOp function : module->getOps<func::FuncOp>())
+    if (auto predicted = function->getAttrOfType<DictionaryAttr>(kPredictedAttr)) {
+      judged += cast<FloatAttr>(predicted.get("judged")).getValueAsDouble();
+      overlapped += cast<FloatAttr>(predicted.get("overlapped")).getValueAsDouble();
+    }
+  auto note = [&](const std::string &option, const std::string &why) {
+    explain(*module, "unused", option + " had no effect: " + why);
+    if (!options.quiet)
+      llvm::errs() << "note: " << option << " had no effect: " << why << "\n";
+  };
+  for (const std::string &line : getExplanations(*module))
+    if (llvm::StringRef(line).starts_with("plan") && llvm::StringRef(line).contains("nothing matches it"))
+      note("--plan=" + options.plan, "nothing in the model matches it, see --explain");
+  auto count = std::to_string(static_cast<int64_t>(judged));
+  if (judged == 0) {
+    const std::pair<const char *, bool> given[] = {{"--overlap", options.overlapGiven && options.overlap != "off"},
+                                                   {"--plan", options.plan != "auto"},
+                                                   {"--topology", !options.topology.empty()},
+                                                   {"--link", !options.link.empty()},
+                                                   {"--tuning", !options.tuning.empty()}};
+    for (auto [option, isGiven] : given)
+      if (isGiven)
+        note(option, "the program has no collective");
+  } else if (overlapped == 0 && options.overlapGiven && options.overlap != "off") {
+    note("--overlap=" + options.overlap, "none of " + count + " collectives runs beside compute, see --explain");
+  }
+}
+
+int Compiler::runPhase(Phase phase) {
+  PipelineOptions pipeline = pipelineOptions();
   PassManager pm(&context);
   if (options.timing) {
     pm.enableTiming();
@@ -345,6 +405,17 @@ void Compiler::printSummary(const ::comm::exe::Executable &executable, const std
                << (executable.entries.size() == 1 ? " entry\n" : " entries\n");
   llvm::outs() << "plan     " << (executable.entries.empty() ? 1 : executable.entries[0].split.grid.ranks())
                << " ranks (" << grid << ")\n";
+  for (const auto &entry : executable.entries) {
+    double hidden = prediction(("hidden_us." + entry.name).c_str()),
+           exposed = prediction(("exposed_us." + entry.name).c_str());
+    if (hidden + exposed <= 0)
+      continue;
+    llvm::outs() << llvm::format("predict  step %.3f ms  compute %.3f  exposed comm %.3f (hidden %.3f = %.0f%%)",
+                                 prediction(("step_us." + entry.name).c_str()) / 1e3,
+                                 prediction(("compute_us." + entry.name).c_str()) / 1e3, exposed / 1e3, hidden / 1e3,
+                                 100 * hidden / (hidden + exposed))
+                 << (executable.entries.size() > 1 ? "  " + entry.name : "") << "\n";
+  }
   double arena = prediction("arena_bytes_per_rank"), peak = prediction("peak_bytes_per_rank");
   llvm::outs() << llvm::format("memory   %.1f MiB per rank: arena %.1f, weights, inputs and outputs %.1f\n",
                                peak / 1048576.0, arena / 1048576.0, (peak - arena) / 1048576.0);
@@ -354,6 +425,8 @@ void Compiler::printSummary(const ::comm::exe::Executable &executable, const std
 }
 
 int Compiler::run() {
+  if (int code = checkPredictions())
+    return code;
   if (int code = import())
     return code;
   addGrid();
@@ -367,6 +440,8 @@ int Compiler::run() {
     }
     if (int code = runPhase(info.phase))
       return code;
+    if (info.phase == Phase::Schedule)
+      noteUnused();
     if (int code = finish(info.phase); code >= 0)
       return code;
   }

@@ -171,7 +171,7 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
   app.allow_extras();
   app.set_version_flag("--version", getVersionText());
   std::vector<std::string> byteTexts(3), dims, shapes;
-  std::string overlap = "auto";
+  CLI::Option *overlap = nullptr;
   int64_t tp = 0, dp = 0, sp = 0;
   std::string modelHelp = options.command == Command::Inspect ? "an .onnx or .commx file" : "an .onnx file";
   app.add_option("model", options.input, modelHelp)->required();
@@ -203,14 +203,18 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
         ->allow_extra_args(false);
     app.add_option("--memory", byteTexts[0], "limit per rank, e.g. 4GiB; exceeding it is an error (exit 5)")
         ->group("Plan");
-    app.add_option("--overlap", overlap, "auto: collectives run beside compute; off: synchronous (default auto)")
-        ->group("Plan")
-        ->check(CLI::IsMember({"auto", "off"}));
+    overlap =
+        app.add_option("--overlap", options.overlap,
+                       "off: collectives are synchronous; safe: they run beside compute, whose order stays; auto: "
+                       "what is predicted to be fastest; max: all that is legal (default auto)")
+            ->group("Plan")
+            ->check(CLI::IsMember({"off", "safe", "auto", "max"}));
     app.add_option("--plan", options.plan,
                    "plain: reductions as they are; fuse: reduce, residual and norm in one operation, residual split by "
-                   "rows; split: also the tokens in two parts (default plain)")
+                   "rows; split: also the tokens in two parts; pipeline: products beside reductions in chunks; auto: what is predicted to be fastest, "
+                   "for each entry (default auto)")
         ->group("Plan")
-        ->check(CLI::IsMember({"plain", "fuse", "split"}));
+        ->check(CLI::IsMember({"auto", "plain", "pipeline", "fuse", "split"}));
     app.add_option("--split-at", options.splitAt, "with --plan=split: tokens of the first part (default: chosen)")
         ->group("Plan")
         ->check(CLI::NonNegativeNumber);
@@ -222,9 +226,16 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
         ->group("Plan")
         ->check(CLI::NonNegativeNumber);
     app.add_option("--matmul-chunks", options.matmulChunks,
-                   "pieces of each product beside a collective; 0: chosen (default 1)")
+                   "pieces of each product beside a collective; 0: as the plan says (default 0)")
         ->group("Plan")
         ->check(CLI::NonNegativeNumber);
+    app.add_option("--topology", options.topology,
+                   "what predictions are made for: a preset or a JSON file (default cpu)")
+        ->group("Plan");
+    app.add_option("--link", options.link, "predict for links of this rate and latency, e.g. 1Gbit,50us")
+        ->group("Plan");
+    app.add_option("--tuning", options.tuning, "measured times that override the formulas, from commc bench")
+        ->group("Plan");
     for (llvm::StringRef pass : mlir::comm::getOptionalPasses())
       app.add_flag("--no-" + pass.str(), switches[pass.str()], "switch the pass off")
           ->group("Passes that can be switched off");
@@ -278,7 +289,7 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
   for (const auto &[pass, off] : switches)
     if (off)
       options.disabled.push_back(pass);
-  options.overlap = overlap == "auto";
+  options.overlapGiven = overlap && overlap->count() > 0;
   if (options.command == Command::Compile)
     return buildGrid(options, tp, dp, sp, devices && devices->count() > 0);
   return -1;

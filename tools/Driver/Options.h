@@ -42,13 +42,16 @@ struct Options {
   std::vector<std::string> shapesFrom;                ///< --shapes-from, one entry each
   std::vector<std::string> layouts;                   ///< --layout value=...
   std::vector<std::string> disabled;                  ///< --no-<pass>
-  bool overlap = true, sequenceParallel = false, strictExternalData = false;
+  std::string overlap = "auto";                       ///< off, safe, auto or max
+  bool overlapGiven = false;                          ///< asked for by the user
+  std::string topology, link, tuning;                 ///< what predictions are made for; empty: cpu, its link, no file
+  bool sequenceParallel = false, strictExternalData = false;
   bool explain = false, json = false, quiet = false, timing = false, commands = false;
   int verbose = 0;
   int64_t memoryLimit = 0, maxTensorBytes = 0, maxTotalBytes = 0;
   std::string stopAfter, dumpIR;
-  std::string plan = "plain"; ///< plain, fuse or split
-  int64_t splitAt = 0, splitTile = 64, splitMinRows = 64, matmulChunks = 1;
+  std::string plan = "auto"; ///< auto, plain, pipeline, fuse or split
+  int64_t splitAt = 0, splitTile = 64, splitMinRows = 64, matmulChunks = 0;
   std::string weights = "auto"; ///< auto, reference or embed
   std::string commandLine;      ///< as given, for the artifact
 };
