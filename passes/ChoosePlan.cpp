@@ -4,6 +4,7 @@
 // noise.
 //===----------------------------------------------------------------------===//
 #include "comm/Analysis/Explain.h"
+#include "comm/Analysis/OverlapGraph.h"
 #include "comm/IR/CommOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"

@@ -23,10 +23,10 @@ ArrayRef<PhaseInfo> mlir::comm::getPhases() {
 const PhaseInfo &mlir::comm::getPhaseInfo(Phase phase) { return getPhases()[static_cast<size_t>(phase)]; }
 
 ArrayRef<StringRef> mlir::comm::getOptionalPasses() {
-  static const StringRef passes[] = {"fold-shapes",          "unpack-qkv",        "raise-norms",
-                                     "raise-activations",    "raise-rotary",      "raise-attention",
-                                     "fuse-all-reduce-norm", "split-tokens", "pipeline-matmuls", "shard-residual", "chunk-collectives", "bucket-collectives",
-                                     "schedule-overlap",     "fuse-elementwise",  "in-place"};
+  static const StringRef passes[] = {
+      "fold-shapes",       "unpack-qkv",           "raise-norms",      "raise-activations", "raise-rotary",
+      "raise-attention",   "fuse-all-reduce-norm", "split-tokens",     "pipeline-matmuls",  "shard-residual",
+      "chunk-collectives", "bucket-collectives",   "schedule-overlap", "fuse-elementwise",  "in-place"};
   return passes;
 }
 

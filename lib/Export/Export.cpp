@@ -116,7 +116,7 @@ private:
     if (failed(states))
       return failure();
     entry.states = std::move(*states);
-    if (auto predicted = function->getAttrOfType<DictionaryAttr>(kPredictedAttr))
+    if (auto predicted = function->getAttrOfType<DictionaryAttr>("comm.predicted"))
       for (NamedAttribute item : predicted)
         if (auto value = dyn_cast<FloatAttr>(item.getValue()))
           out.predictions[item.getName().str() + "." + entry.name] = value.getValueAsDouble();

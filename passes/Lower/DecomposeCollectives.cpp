@@ -130,8 +130,8 @@ private:
   Value issue(StartOp start, Location loc, RankedTensorType type, llvm::function_ref<Value()> make) {
     if (!start)
       return make();
-    auto fresh = StartOp::create(builder, start.getLoc(), TokenType::get(builder.getContext(), type),
-                                 start.getOrderAttr(), start.getLinkAttr());
+    auto fresh =
+        StartOp::create(builder, start.getLoc(), TokenType::get(builder.getContext(), type), start.getOrderAttr());
     fresh->setDiscardableAttrs(start->getDiscardableAttrDictionary());
     {
       OpBuilder::InsertionGuard guard(builder);

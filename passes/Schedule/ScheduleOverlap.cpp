@@ -86,8 +86,8 @@ private:
         continue;
       start.setOrder(order++);
       ++numStarts;
-      auto kind = static_cast<LinkKind>(graph.problem.ops[collective.op].resource);
-      start.setLinkAttr(LinkKindAttr::get(&getContext(), kind));
+      start->setAttr(kLinkAttr,
+                     StringAttr::get(&getContext(), solver::resourceName(graph.problem.ops[collective.op].resource)));
     }
   }
 };

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 #include "comm-c/runtime.h"
 #include "comm/Analysis/Explain.h"
+#include "comm/Analysis/OverlapGraph.h"
 #include "comm/Executable/Executable.h"
 #include "comm/Export/Export.h"
 #include "comm/IR/CommOps.h"

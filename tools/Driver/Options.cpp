@@ -211,7 +211,8 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
             ->check(CLI::IsMember({"off", "safe", "auto", "max"}));
     app.add_option("--plan", options.plan,
                    "plain: reductions as they are; fuse: reduce, residual and norm in one operation, residual split by "
-                   "rows; split: also the tokens in two parts; pipeline: products beside reductions in chunks; auto: what is predicted to be fastest, "
+                   "rows; split: also the tokens in two parts; pipeline: products beside reductions in chunks; auto: "
+                   "what is predicted to be fastest, "
                    "for each entry (default auto)")
         ->group("Plan")
         ->check(CLI::IsMember({"auto", "plain", "pipeline", "fuse", "split"}));

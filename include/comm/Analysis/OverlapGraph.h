@@ -9,6 +9,15 @@
 
 namespace mlir::comm {
 
+// Attributes that the schedule leaves.
+inline constexpr llvm::StringLiteral kLinkAttr =
+    "comm.link"; ///< on a start: what carries the collective, "scale_up", "scale_out" or "copy_engine"
+inline constexpr llvm::StringLiteral kPlanAttr = "comm.plan"; ///< on an entry: the plan that it runs
+inline constexpr llvm::StringLiteral kGateAttr =
+    "comm.gate"; ///< on an entry: why no other plan was taken, when others were considered
+inline constexpr llvm::StringLiteral kPredictedAttr =
+    "comm.predicted"; ///< on an entry: dictionary of what is predicted of one run, in microseconds
+
 struct OverlapGraphOptions {
   int64_t memoryLimit = 0;       ///< bytes of one rank, weights, inputs and outputs included; 0: none
   int32_t maxInFlight = 0;       ///< 0: no limit

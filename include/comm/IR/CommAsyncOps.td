@@ -11,7 +11,6 @@ def Comm_StartOp : Comm_Op<"start", [SingleBlock, NoRegionArguments, MemoryEffec
     The body holds one collective on values from outside; its operands stay live, unwritten, until the wait. `order` is the place in the one total
     order of collectives that all ranks follow. (C1) One op that is a collective, then the yield of its results. (C2) The token carries the results'
     types. (C3) order >= 0. (Form `async`: orders rise in block order and every token is waited exactly once, in the same block.) Cost: the collective's, on the link.
-    `on` names what carries it, once that is decided: the links inside a node, those between nodes, or a copy engine.
     ```mlir
     %t = comm.start order 0 : !comm.token<tensor<2xf32>> {
       %r = comm.all_reduce sum %x over @grid["tp"] : tensor<2xf32>
@@ -19,12 +18,11 @@ def Comm_StartOp : Comm_Op<"start", [SingleBlock, NoRegionArguments, MemoryEffec
     }
     ```
   }];
-  let arguments = (ins I64Attr:$order, OptionalAttr<Comm_LinkKindAttr>:$link);
+  let arguments = (ins I64Attr:$order);
   let results = (outs Comm_TokenType:$token);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = "`order` $order (`on` $link^)? attr-dict `:` type($token) $body";
+  let assemblyFormat = "`order` $order attr-dict `:` type($token) $body";
   let hasRegionVerifier = 1;
-  let builders = [OpBuilder<(ins "::mlir::Type":$token, "int64_t":$order), [{ build($_builder, $_state, token, $_builder.getI64IntegerAttr(order), LinkKindAttr()); }]>];
   let extraClassDeclaration = [{
     /// The collective in the body; null while malformed.
     ::mlir::Operation *getCollective();

@@ -84,13 +84,6 @@ def Comm_ReduceKind : I32EnumAttr<"ReduceKind", "how elements of different ranks
 }
 def Comm_ReduceKindAttr : EnumAttr<Comm_Dialect, Comm_ReduceKind, "reduce_kind">;
 
-def Comm_LinkKind : I32EnumAttr<"LinkKind", "what carries a started collective", [
-    I32EnumAttrCase<"ScaleUp", 1, "scale_up">, I32EnumAttrCase<"ScaleOut", 2, "scale_out">, I32EnumAttrCase<"CopyEngine", 3, "copy_engine">]> {
-  let cppNamespace = "::mlir::comm";
-  let genSpecializedAttr = 0;
-}
-def Comm_LinkKindAttr : EnumAttr<Comm_Dialect, Comm_LinkKind, "link_kind">;
-
 def Comm_GeluKind : I32EnumAttr<"GeluKind", "exact or tanh form", [
     I32EnumAttrCase<"Erf", 0, "erf">, I32EnumAttrCase<"Tanh", 1, "tanh">]> {
   let cppNamespace = "::mlir::comm";

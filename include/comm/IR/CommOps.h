@@ -37,11 +37,6 @@ inline constexpr llvm::StringLiteral kWholeAttr =
     "comm.whole"; ///< on split arguments and results: type of the whole tensor
 inline constexpr llvm::StringLiteral kReferenceAttr =
     "comm.reference"; ///< on a function: the entry of which it is the unsplit model
-inline constexpr llvm::StringLiteral kPlanAttr = "comm.plan"; ///< on an entry: "plain", "fuse" or "split"
-inline constexpr llvm::StringLiteral kGateAttr =
-    "comm.gate"; ///< on an entry: why no other plan was taken, when others were considered
-inline constexpr llvm::StringLiteral kPredictedAttr =
-    "comm.predicted"; ///< on an entry: dictionary of what is predicted of one run, in microseconds
 // Form `command` only.
 inline constexpr llvm::StringLiteral kOutputAttr =
     "comm.output"; ///< unit, on an argument: a graph output, written by the function

@@ -6,12 +6,12 @@ comm.grid @grid ["tp"] = [2]
 // The start goes up to its operand, the wait behind the independent product; the order stays 0.
 // CHECK-LABEL: func.func @hides_behind_a_product
 // CHECK-SAME:    (%[[X:.*]]: tensor<256x256xf32>, %[[Y:.*]]: tensor<256x256xf32>)
-// CHECK-NEXT:    %[[T:.*]] = comm.start order 0 on scale_out
+// CHECK-NEXT:    %[[T:.*]] = comm.start order 0 {comm.link = "scale_out"}
 // CHECK:         %[[P:.*]] = comm.matmul %[[Y]], %[[Y]]
 // CHECK-NEXT:    %[[R:.*]] = comm.wait %[[T]]
 // CHECK-NEXT:    comm.matmul %[[R]], %[[P]]
 // H100-LABEL: func.func @hides_behind_a_product
-// H100:         comm.start order 0 on scale_up
+// H100:         comm.start order 0 {comm.link = "scale_up"}
 func.func @hides_behind_a_product(%x: tensor<256x256xf32>, %y: tensor<256x256xf32>) -> tensor<256x256xf32> {
   %p = comm.matmul %y, %y : tensor<256x256xf32>, tensor<256x256xf32> -> tensor<256x256xf32>
   %t = comm.start order 0 : !comm.token<tensor<256x256xf32>> {
@@ -30,7 +30,7 @@ func.func @hides_behind_a_product(%x: tensor<256x256xf32>, %y: tensor<256x256xf3
 // CHECK:         comm.start order 1
 // CHECK-NEXT:      comm.all_reduce
 // H100-LABEL: func.func @renumbers
-// H100:         on copy_engine
+// H100:         {comm.link = "copy_engine"}
 // H100-NEXT:      comm.all_gather
 // Without reordering compute, starts still move.
 // SAFE-LABEL: func.func @renumbers
