@@ -15,6 +15,7 @@ COMPILER = ["IR", "Analysis", "Cost", "Solver"]
 # layer: (other layers it may include, whether it may include MLIR and LLVM)
 RULES = {
     "Executable": ([], PLAIN),
+    "Proof": (["Executable"], PLAIN),
     "Cost": ([], PLAIN),
     "Solver": ([], PLAIN),
     "Simulator": (["Executable", "Cost"], PLAIN),
@@ -22,13 +23,13 @@ RULES = {
     "Analysis": (["IR", "Cost", "Solver"], MLIR),
     "Import": (["IR", "lib"], MLIR),  # folds constants with the interpreter
     "Export": (["IR", "Executable"], MLIR),
-    "lib": (COMPILER + ["Executable", "Import", "Export"], MLIR),  # any other folder of lib/
+    "lib": (COMPILER + ["Executable", "Proof", "Import", "Export"], MLIR),  # any other folder of lib/
     "passes/*": (COMPILER + ["Executable", "lib"], MLIR),  # one phase: no other phase
     "passes": (COMPILER + ["Executable", "lib", "passes/*"], MLIR),  # Pipeline.cpp and what stands beside it
     "comm-c": ([], PLAIN),
-    "runtime": (["Executable", "Cost", "Simulator", "comm-c"], PLAIN),
+    "runtime": (["Executable", "Proof", "Cost", "Simulator", "comm-c"], PLAIN),
     "tools/commrun": (["comm-c"], PLAIN),
-    "tools": (COMPILER + ["Executable", "Simulator", "Import", "Export", "lib", "passes", "passes/*", "comm-c"], MLIR),
+    "tools": (COMPILER + ["Executable", "Proof", "Simulator", "Import", "Export", "lib", "passes", "passes/*", "comm-c"], MLIR),
     "python": (["comm-c"], PLAIN),
 }
 SOURCE = re.compile(r"\.(h|hpp|c|cpp|cu|cuh|inc)$")

@@ -109,7 +109,7 @@ private:
   LogicalResult addOp(Operation *op) {
     if (auto buffer = dyn_cast<BufferOp>(op)) {
       IntegerAttr offset = buffer.getOffsetAttr();
-      extents[buffer] = {exe::Storage::Arena, 0, offset ? offset.getInt() : 0, labelOf(buffer.getLoc())};
+      extents[buffer] = {exe::Storage::Arena, numBuffers++, offset ? offset.getInt() : 0, labelOf(buffer.getLoc())};
       return offset ? success() : LogicalResult(buffer.emitError("error[E123]: this buffer is not placed"));
     }
     if (auto view = dyn_cast<ViewOp>(op)) {
@@ -186,6 +186,7 @@ private:
   WeightTable &weights;
   exe::Program program;
   DenseMap<Value, Extent> extents;
+  int64_t numBuffers = 0;
   std::map<std::tuple<exe::Storage, int64_t, int64_t, exe::DType, exe::Shape>, int32_t> known;
 };
 } // namespace

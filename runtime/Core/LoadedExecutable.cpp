@@ -1,5 +1,6 @@
 //===- LoadedExecutable.cpp - a .commx file in memory ---------------------===//
 #include "runtime/Core/LoadedExecutable.h"
+#include "comm/Proof/Certificate.h"
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -62,6 +63,11 @@ Status LoadedExecutable::load(const std::string &path, std::unique_ptr<LoadedExe
     return bad(error);
   out->hash = exe::storedHash(bytes, size);
   return Status::ok();
+}
+
+Status LoadedExecutable::checkProof() const {
+  std::string wrong = proof::verifyAll(exe);
+  return wrong.empty() ? Status::ok() : Status{Code::BadExecutable, path + ": " + wrong};
 }
 
 } // namespace comm::rt

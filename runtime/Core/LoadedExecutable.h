@@ -11,6 +11,8 @@ public:
   ~LoadedExecutable();
   /// Small files are read, large ones mapped: a private copy cannot be cut short by somebody else.
   static Status load(const std::string &path, std::unique_ptr<LoadedExecutable> &out);
+  /// Checks the certificates of all entries. Ranks that were started by a caller who has done so only compare the hash.
+  Status checkProof() const;
 
   exe::Executable exe;
   exe::DataView data;

@@ -86,6 +86,8 @@ comm_status comm_executable_load(const char *path, comm_executable **out) {
     std::unique_ptr<LoadedExecutable> loaded;
     if (Status s = LoadedExecutable::load(path, loaded); !s)
       return s;
+    if (Status s = loaded->checkProof(); !s)
+      return s;
     *out = new comm_executable{std::move(loaded)};
     return Status::ok();
   });

@@ -9,6 +9,7 @@
 #include "comm/Export/Export.h"
 #include "comm/IR/CommOps.h"
 #include "comm/Import/Import.h"
+#include "comm/Proof/Certificate.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassManager.h"
@@ -18,6 +19,7 @@
 #include "tools/Driver/Driver.h"
 #include "tools/Driver/NpzShapes.h"
 #include "tools/Driver/Problems.h"
+#include "tools/Driver/Prove.h"
 #include "tools/Driver/Version.h"
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/FileSystem.h"
@@ -45,6 +47,7 @@ private:
   int import();
   int runPhase(Phase phase);
   int exportFile();
+  int prove(::comm::exe::Executable &executable);
   int applyLayouts();
   PipelineOptions pipelineOptions() const;
   int checkPredictions();
@@ -342,7 +345,9 @@ int Compiler::exportFile() {
   auto exported = exportExecutable(*module, std::move(*objects), exportOptions);
   if (failed(exported))
     return diagnostics.getExitCode();
-  const ::comm::exe::Executable &executable = *exported;
+  ::comm::exe::Executable &executable = *exported;
+  if (int code = prove(executable))
+    return code;
   std::vector<uint8_t> bytes;
   std::string error;
   if (!::comm::exe::writeExecutable(executable, bytes, error)) {
@@ -366,6 +371,18 @@ int Compiler::exportFile() {
     llvm::errs() << "warning: " << comm_last_error() << "; commrun will ask for --trust-native\n";
   progress(Phase::Export, path);
   printSummary(executable, path, bytes.size());
+  return kOk;
+}
+
+/// Nothing leaves the compiler whose schedule is not proved.
+int Compiler::prove(::comm::exe::Executable &executable) {
+  std::vector<std::string> problems = ::comm::proof::certifyAll(executable);
+  for (const std::string &problem : problems)
+    printError("E102", "internal: the plan is wrong: " + problem);
+  if (!problems.empty())
+    return kInternal;
+  for (const std::string &line : proveEntries(executable, problems))
+    executable.explain.push_back("proof  " + line);
   return kOk;
 }
 

@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "tools/Driver/Driver.h"
 #include "tools/Driver/Problems.h"
+#include "tools/Driver/Prove.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
@@ -59,7 +60,8 @@ static llvm::json::Array toJson(const std::vector<::comm::exe::Port> &ports) {
   return list;
 }
 
-static void printExecutableJson(const ::comm::exe::Executable &executable, const std::string &hash) {
+static void printExecutableJson(const ::comm::exe::Executable &executable, const std::string &hash,
+                                const std::vector<std::string> &proofs) {
   llvm::json::Array entries, explain(executable.explain);
   llvm::json::Object predictions;
   for (const auto &[key, value] : executable.predictions)
@@ -95,6 +97,7 @@ static void printExecutableJson(const ::comm::exe::Executable &executable, const
                       {"ranks", executable.entries.empty() ? 0 : executable.entries[0].split.grid.ranks()},
                       {"entries", std::move(entries)},
                       {"predictions", std::move(predictions)},
+                      {"proof", llvm::json::Array(proofs)},
                       {"explain", std::move(explain)}})
                << "\n";
 }
@@ -106,17 +109,26 @@ static int inspectExecutable(const Options &options, llvm::StringRef bytes) {
     printError("E301", error, options.input, "compile the model again");
     return kBadModel;
   }
+  std::string hash = ::comm::exe::executableHash(reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size());
+  std::vector<std::string> problems, proofs = proveEntries(executable, problems);
   if (options.json) {
-    printExecutableJson(executable,
-                        ::comm::exe::executableHash(reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size()));
-    return kOk;
+    printExecutableJson(executable, hash, proofs);
+  } else if (options.prove) {
+    for (const std::string &line : proofs)
+      llvm::outs() << line << "\n";
+  } else {
+    llvm::outs() << "hash     " << hash << "\n" << ::comm::exe::printExecutable(executable, options.commands);
+    llvm::outs() << "\nproof\n";
+    for (const std::string &line : proofs)
+      llvm::outs() << "  " << line << "\n";
+    if (options.verbose)
+      llvm::outs() << executable.finalIR << "\n";
   }
-  llvm::outs() << "hash     "
-               << ::comm::exe::executableHash(reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size()) << "\n"
-               << ::comm::exe::printExecutable(executable, options.commands);
-  if (options.verbose)
-    llvm::outs() << executable.finalIR << "\n";
-  return kOk;
+  if (!options.prove || problems.empty())
+    return kOk;
+  for (const std::string &problem : problems)
+    printError("E301", problem, options.input, "compile the model again");
+  return kBadModel;
 }
 
 int commc::runInspect(const Options &options) {

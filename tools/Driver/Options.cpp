@@ -179,8 +179,11 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
   app.add_flag("-q,--quiet", options.quiet, "errors only");
   app.add_flag("-v,--verbose", options.verbose, "more detail; repeatable");
   addImportFlags(app, options, byteTexts);
-  if (options.command == Command::Inspect)
+  if (options.command == Command::Inspect) {
     app.add_flag("--commands", options.commands, "list every command of every entry");
+    app.add_flag("--prove", options.prove,
+                 "only prove the schedule of every entry again; exit 3 when one is not sound");
+  }
   CLI::Option *devices = nullptr;
   std::map<std::string, bool> switches;
   if (options.command == Command::Compile) {

@@ -46,7 +46,7 @@ struct Options {
   bool overlapGiven = false;                          ///< asked for by the user
   std::string topology, link, tuning;                 ///< what predictions are made for; empty: cpu, its link, no file
   bool sequenceParallel = false, strictExternalData = false;
-  bool explain = false, json = false, quiet = false, timing = false, commands = false;
+  bool explain = false, json = false, quiet = false, timing = false, commands = false, prove = false;
   int verbose = 0;
   int64_t memoryLimit = 0, maxTensorBytes = 0, maxTotalBytes = 0;
   std::string stopAfter, dumpIR;

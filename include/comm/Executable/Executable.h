@@ -95,7 +95,8 @@ enum class Storage : uint8_t { Arena = 0, Weight, Input, Output };
 /// A tensor view: contiguous, row-major, at `offset` bytes in its storage.
 struct Value {
   Storage storage = Storage::Arena;
-  int64_t index = 0;  ///< weight, input or output number; unused for the arena
+  int64_t index = 0;  ///< number of the weight, input or output; in the arena, of the buffer that it is a view of: what
+                      ///< a command reads through a buffer was last written through the same buffer
   int64_t offset = 0; ///< bytes
   DType dtype = DType::F32;
   Shape shape;      ///< this rank's shape
@@ -152,12 +153,23 @@ struct StatePair {
   std::string input, output;
 };
 
+/// What commc has shown about the split program of an entry, for the loader to check again (docs/proof.md). `order` is
+/// a topological order of its steps as runs (first, how many): command i is i, the n-th collective is commands + n.
+/// `matching` has five numbers per collective in the order of issue: number in the plan, command, command that waits
+/// for it (-1: itself), number of groups, members of each.
+struct Certificate {
+  int64_t version = 0; ///< 0: none
+  std::vector<int64_t> order, matching;
+  int64_t peakBytes = 0; ///< most bytes of the arena that are alive at one time
+};
+
 /// One set of static shapes.
 struct Entry {
   std::string name;
   Program split;     ///< over N ranks
   Program reference; ///< the unsplit model on one rank, for --verify; equal to `split` when N is 1
   std::vector<StatePair> states;
+  Certificate certificate; ///< of `split`
 };
 
 /// Native code for one ISA level ("x86-64-v3", "x86-64-v4", ...): a relocatable ELF object without imports. Kernels

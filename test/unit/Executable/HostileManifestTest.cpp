@@ -29,7 +29,7 @@ Parts take() {
 }
 
 std::vector<uint8_t> pack(const Parts &parts) {
-  std::vector<uint8_t> out = {'C', 'O', 'M', 'M', 'X', '\r', '\n', 0, 1, 0, 0, 0, 64, 0, 0, 0};
+  std::vector<uint8_t> out = {'C', 'O', 'M', 'M', 'X', '\r', '\n', 0, 2, 0, 0, 0, 64, 0, 0, 0};
   out.resize(64);
   out.insert(out.end(), parts.manifest.begin(), parts.manifest.end());
   out.resize((out.size() + 4095) / 4096 * 4096);

@@ -2,7 +2,7 @@
 // Each case is a module of form `async`. It is interpreted, then lowered, compiled, exported, read back and run on all
 // ranks; results must agree, with every option of the phase on and off.
 //===----------------------------------------------------------------------===//
-#include "ProgramRunner.h"
+#include "test/unit/Support/ProgramRunner.h"
 #include "comm/Export/Export.h"
 #include "comm/Interpreter/Interpreter.h"
 #include "mlir/Dialect/Math/IR/Math.h"

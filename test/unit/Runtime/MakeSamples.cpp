@@ -1,4 +1,5 @@
 //===- MakeSamples.cpp - make-samples DIR: executables for CLI tests ------===//
+#include "comm/Proof/Certificate.h"
 #include "test/unit/Support/ProgramBuilder.h"
 #include <cstdio>
 #include <fstream>
@@ -6,7 +7,9 @@
 using namespace comm::test;
 
 namespace {
-bool save(const Executable &exe, const std::string &path) {
+bool save(Executable exe, const std::string &path) {
+  for (const std::string &problem : comm::proof::certifyAll(exe))
+    std::fprintf(stderr, "%s: %s\n", path.c_str(), problem.c_str());
   std::vector<uint8_t> bytes;
   std::string error;
   if (!writeExecutable(exe, bytes, error)) {

@@ -1,6 +1,7 @@
 //===- RuntimeTest.h - files and calls for the runtime's tests --*- C++ -*-===//
 #pragma once
 #include "comm-c/runtime.h"
+#include "comm/Proof/Certificate.h"
 #include "test/unit/Support/ProgramBuilder.h"
 #include <cstdlib>
 #include <fstream>
@@ -29,7 +30,9 @@ inline void writeFile(const std::string &path, const void *bytes, size_t size) {
   std::ofstream(path, std::ios::binary).write(static_cast<const char *>(bytes), static_cast<std::streamsize>(size));
 }
 
-inline std::string saveExecutable(const Executable &exe, const std::string &path) {
+/// With the certificates of its entries; what cannot be proved is saved without one.
+inline std::string saveExecutable(Executable exe, const std::string &path) {
+  proof::certifyAll(exe);
   std::vector<uint8_t> bytes;
   std::string error;
   EXPECT_TRUE(writeExecutable(exe, bytes, error)) << error;

@@ -24,7 +24,7 @@ public:
   int32_t arena(Shape shape, DType dtype = DType::F32) {
     int64_t offset = program.arenaBytes;
     program.arenaBytes += (byteSize(dtype, shape) + 63) / 64 * 64;
-    return value({Storage::Arena, 0, offset, dtype, std::move(shape), ""});
+    return value({Storage::Arena, nextBuffer++, offset, dtype, std::move(shape), ""});
   }
   int32_t weight(int64_t index, Shape localShape, DType dtype = DType::F32) {
     return value({Storage::Weight, index, 0, dtype, std::move(localShape), ""});
@@ -78,7 +78,7 @@ public:
   Program program;
 
 private:
-  int64_t nextPlan = 0;
+  int64_t nextPlan = 0, nextBuffer = 0;
 };
 
 /// Appends an embedded f32 weight; returns its number.

@@ -3,13 +3,9 @@
 // buffer which is reused too early shows.
 //===----------------------------------------------------------------------===//
 #pragma once
-#include "comm/Executable/Executable.h"
-#include <functional>
-#include <string>
-#include <vector>
+#include "RankStore.h"
 
 namespace testing_run {
-using Bytes = std::vector<uint8_t>;
 
 struct RunOptions {
   bool collectivesAtWait = true;

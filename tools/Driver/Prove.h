@@ -1,0 +1,11 @@
+//===- Prove.h - what the checker says about an executable ------*- C++ -*-===//
+#ifndef TOOLS_DRIVER_PROVE_H
+#define TOOLS_DRIVER_PROVE_H
+#include "comm/Executable/Executable.h"
+
+namespace commc {
+/// One line per entry, "'main': proved: ..." or "'main': not proved: ..."; adds every finding to `problems`. The
+/// entries must carry their certificates.
+std::vector<std::string> proveEntries(const comm::exe::Executable &, std::vector<std::string> &problems);
+} // namespace commc
+#endif
