@@ -2,7 +2,6 @@
 // Each case is a module of form `async`. It is interpreted, then lowered, compiled, exported, read back and run on all
 // ranks; results must agree, with every option of the phase on and off.
 //===----------------------------------------------------------------------===//
-#include "test/unit/Support/ProgramRunner.h"
 #include "comm/Export/Export.h"
 #include "comm/Interpreter/Interpreter.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -11,6 +10,7 @@
 #include "mlir/Pass/PassManager.h"
 #include "passes/Lower/Codegen/Codegen.h"
 #include "passes/Lower/Passes.h"
+#include "test/unit/Support/ProgramRunner.h"
 #include <cmath>
 #include <cstring>
 #include <filesystem>

@@ -159,6 +159,17 @@ TEST(Schedule, NothingTouchesACollectiveUnderWay) {
                 {"rank 1: command 2 'copy' writes bytes [0, 16)", "and its peers still read them"});
 }
 
+TEST(Schedule, ResultsDoNotLieOnOperands) {
+  ProgramBuilder b({});
+  int32_t x = b.input("x", {4}), y = b.output("y", {4}), a = b.arena({4}), c = b.arena({4});
+  b.copy(x, a);
+  b.copy(a, c);
+  b.copy(c, y);
+  b.program.values[static_cast<size_t>(c)].offset = 8;
+  expectFinding(check({&b.program}), Rule::Race,
+                {"command 1 'copy' writes bytes [8, 24)", "over its own operand value"});
+}
+
 TEST(Schedule, OnlyWrittenBytesAreRead) {
   Program p = overlapped().program;
   p.commands.erase(p.commands.begin());
