@@ -195,6 +195,13 @@ template <class V> void fields(V &v, Entry &e) {
   v("name", e.name), v("split", e.split), v("reference", e.reference), v("states", e.states),
       v("certificate", e.certificate);
 }
+template <class V> void fields(V &v, TensorType &t) { v("dtype", t.dtype), v("shape", t.shape); }
+template <class V> void fields(V &v, KernelStep &s) {
+  v("op", s.op), v("operands", s.operands), v("attrs", s.attrs), v("dtype", s.dtype), v("shape", s.shape);
+}
+template <class V> void fields(V &v, Kernel &k) {
+  v("symbol", k.symbol), v("inputs", k.inputs), v("steps", k.steps), v("outputs", k.outputs);
+}
 struct ObjectHeader {
   std::string isa;
   int64_t bytes = 0;
@@ -209,8 +216,8 @@ template <class V> void fields(V &v, Root &r) {
   Executable &e = r.exe;
   v("compiler_version", e.compilerVersion), v("options", e.options), v("model_name", e.modelName),
       v("model_sha256", e.modelSha256);
-  v("files", e.files), v("weights", e.weights), v("entries", e.entries), v("final_ir", e.finalIR),
-      v("explain", e.explain);
+  v("files", e.files), v("weights", e.weights), v("entries", e.entries), v("kernels", e.kernels),
+      v("final_ir", e.finalIR), v("explain", e.explain);
   v("predictions", e.predictions), v("objects", r.objects), v("data_bytes", r.dataBytes);
 }
 

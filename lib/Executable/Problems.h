@@ -30,6 +30,8 @@ constexpr int64_t maxRanks = 65536;
 bool checkTensor(Problems &, const std::string &where, DType, const Shape &);
 /// A layout of a tensor of this shape: one split per dimension, no axis twice, sizes whole multiples of the grain.
 bool checkLayout(Problems &, const std::string &where, const Shape &, const Layout &);
+/// Symbols, steps and results of the kernels' declarations.
+void checkKernels(Problems &, const Executable &);
 /// Values, ports, commands and the flow of collectives of one program; its weights are already sound.
 void checkProgram(Problems &, const std::string &where, const Executable &, const Program &);
 

@@ -164,8 +164,9 @@ std::vector<std::string> validate(const Executable &exe, int64_t dataBytes) {
               "the ISA level is empty or appears twice");
     p.require(!o.bytes.empty(), "native object " + quoted(o.isa), "it is empty");
   }
+  checkKernels(p, exe);
   if (!p.list.empty())
-    return p.list; // programs are checked against sound weights only
+    return p.list; // programs are checked against sound weights and kernels only
   p.require(!exe.entries.empty(), "executable", "it has no entry");
   std::set<std::string> names;
   for (size_t i = 0; i < exe.entries.size() && !p.full(); ++i) {

@@ -173,6 +173,8 @@ private:
       for (size_t l = k + 1; l < writes.size(); ++l)
         p.require(!writes[k].overlaps(writes[l]), at, "its results overlap");
     }
+    if (c.op == "kernel")
+      checkDeclared(at, c);
     if (c.op == "wait") {
       const auto *token = attr<int64_t>(c, "token");
       auto it =
@@ -186,6 +188,30 @@ private:
       checkRace(at, f, reads, writes);
     if (c.op == "start" || isCollective(c.op))
       checkCollective(at, c, reads, writes);
+  }
+
+  /// Operands and results of a declared kernel are those of its declaration.
+  void checkDeclared(const std::string &at, const Command &c) {
+    const auto *symbol = attr<std::string>(c, "symbol");
+    auto it = std::find_if(exe.kernels.begin(), exe.kernels.end(),
+                           [&](const Kernel &k) { return symbol && k.symbol == *symbol; });
+    if (it == exe.kernels.end())
+      return;
+    std::vector<TensorType> declared = it->inputs;
+    for (int32_t v : it->outputs) {
+      const KernelStep &step = it->steps[static_cast<size_t>(v) - it->inputs.size()];
+      declared.push_back({step.dtype, step.shape});
+    }
+    std::vector<int32_t> operands = c.inputs;
+    operands.insert(operands.end(), c.outputs.begin(), c.outputs.end());
+    if (!p.require(c.inputs.size() == it->inputs.size() && operands.size() == declared.size(), at,
+                   "it has another number of operands than the declaration of " + quoted(*symbol)))
+      return;
+    for (size_t i = 0; i < operands.size(); ++i) {
+      const Value &value = prog.values[static_cast<size_t>(operands[i])];
+      p.require(value.dtype == declared[i].dtype && value.shape == declared[i].shape, at,
+                "operand " + std::to_string(i) + " has another type than in the declaration of " + quoted(*symbol));
+    }
   }
 
   void checkRace(const std::string &at, const Flight &f, const std::vector<Range> &reads,

@@ -77,6 +77,9 @@ public:
       return module.emitError("error[E123]: no function is an entry");
     if (!ok)
       return failure();
+    for (KernelOp kernel : module.getOps<KernelOp>())
+      if (std::optional<exe::Kernel> declaration = declareKernel(kernel))
+        out.kernels.push_back(std::move(*declaration));
     out.finalIR = printIR(module);
     if (auto lines = module->getAttrOfType<ArrayAttr>("comm.explain"))
       for (auto line : lines.getAsRange<StringAttr>())

@@ -7,6 +7,8 @@
 namespace mlir::comm {
 /// A planned function of form `command` as a program over `grid` (null: one rank).
 FailureOr<::comm::exe::Program> exportProgram(func::FuncOp function, GridOp grid, WeightTable &weights);
+/// The body of a kernel as data; nothing when it holds an op or a type that declarations cannot say.
+std::optional<::comm::exe::Kernel> declareKernel(KernelOp kernel);
 /// Bytes that one rank sends in a run, with ring algorithms.
 int64_t bytesSent(const ::comm::exe::Program &program);
 } // namespace mlir::comm

@@ -181,12 +181,36 @@ struct NativeObject {
   std::vector<uint8_t> bytes;
 };
 
+/// One value of a kernel's declaration.
+struct KernelStep {
+  std::string op;                ///< see docs/reference/commands.md, "Kernels"
+  std::vector<int32_t> operands; ///< values: the kernel's inputs first, then the steps in order
+  Attrs attrs;
+  DType dtype = DType::F32; ///< of the value; floats narrower than f32 are f32 until a result is stored
+  Shape shape;
+};
+struct TensorType {
+  DType dtype = DType::F32;
+  Shape shape;
+};
+/// What a native function computes, in whole tensors of one rank: the meaning that a proof relies on, and all that an
+/// interpreter needs. A native symbol without a declaration runs, but nothing is known about it.
+struct Kernel {
+  std::string symbol;
+  std::vector<TensorType> inputs;
+  std::vector<KernelStep> steps;
+  std::vector<int32_t> outputs; ///< values, in the order of the results
+};
+/// Operands of an elementwise step; 0 for other steps and unknown names.
+size_t elementwiseArity(const std::string &op);
+
 struct Executable {
   std::string compilerVersion, options, modelName, modelSha256;
   std::vector<WeightFile> files;
   std::vector<Weight> weights;
   std::vector<Entry> entries;
   std::vector<NativeObject> objects;
+  std::vector<Kernel> kernels;               ///< declarations of the symbols in `objects`
   std::string finalIR;                       ///< text of the command form, for inspect
   std::vector<std::string> explain;          ///< remarks of the compiler
   std::map<std::string, double> predictions; ///< e.g. "peak_bytes_per_rank"

@@ -11,6 +11,7 @@ using Json = nlohmann::json;
 
 namespace {
 struct Parts {
+  std::vector<uint8_t> start; // magic, version, offset of the manifest
   std::string manifest;
   std::vector<uint8_t> rest; // sections, page-aligned again when packed
 };
@@ -25,11 +26,13 @@ Parts take() {
   uint64_t size = 0;
   std::memcpy(&size, bytes.data() + 24, 8);
   size_t sections = (64 + size + 4095) / 4096 * 4096;
-  return {{bytes.begin() + 64, bytes.begin() + 64 + size}, {bytes.begin() + sections, bytes.end()}};
+  return {{bytes.begin(), bytes.begin() + 16},
+          {bytes.begin() + 64, bytes.begin() + 64 + size},
+          {bytes.begin() + sections, bytes.end()}};
 }
 
 std::vector<uint8_t> pack(const Parts &parts) {
-  std::vector<uint8_t> out = {'C', 'O', 'M', 'M', 'X', '\r', '\n', 0, 2, 0, 0, 0, 64, 0, 0, 0};
+  std::vector<uint8_t> out = parts.start;
   out.resize(64);
   out.insert(out.end(), parts.manifest.begin(), parts.manifest.end());
   out.resize((out.size() + 4095) / 4096 * 4096);

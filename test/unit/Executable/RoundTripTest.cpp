@@ -22,6 +22,15 @@ Executable rich() {
   exe.weights.push_back(w);
   exe.objects.push_back({"x86-64-v3", {1, 2, 3}});
   exe.objects.push_back({"x86-64-v4", std::vector<uint8_t>(5000, 7)});
+  exe.kernels.push_back({"k",
+                         {{DType::F32, {2, 3}}},
+                         {{"mulf", {0, 0}, {}, DType::F32, {2, 3}},
+                          {"reduce",
+                           {1},
+                           {{"dims", std::vector<int64_t>{1}}, {"combine", std::string("addf")}, {"init", 0.0}},
+                           DType::F32,
+                           {2}}},
+                         {2}});
   exe.explain = {"collective all_reduce#0: \"kept\""};
   exe.predictions = {{"peak_bytes_per_rank", 1e9 + 0.1}};
   exe.finalIR = "func @main\n";
@@ -51,6 +60,8 @@ TEST(Executable, RoundTrip) {
   EXPECT_EQ(write(back), bytes); // every field travels, and the bytes are a function of the fields
   EXPECT_EQ(back.data, exe.data);
   EXPECT_EQ(back.objects[1].bytes, exe.objects[1].bytes);
+  ASSERT_EQ(back.kernels.size(), 1u);
+  EXPECT_EQ(back.kernels[0].steps[1].op, "reduce");
   EXPECT_EQ(back.weights[1].name, exe.weights[1].name);
   EXPECT_EQ(back.weights[1].slices[0].start, 4);
   EXPECT_EQ(back.entries[0].split.arenaBytes, exe.entries[0].split.arenaBytes);

@@ -156,6 +156,66 @@ TEST(Validate, Races) {
       "touches the result of collective token 0");
 }
 
+/// y = rms_norm(a + b, w), one step of each kind that has operands.
+Kernel soundKernel() {
+  Kernel k{"k", {{DType::F32, {2, 3}}, {DType::F32, {2, 3}}, {DType::F32, {3}}}, {}, {4}};
+  k.steps.push_back({"addf", {0, 1}, {}, DType::F32, {2, 3}});
+  k.steps.push_back({"rms_norm", {3, 2}, {{"epsilon", 1e-5}}, DType::F32, {2, 3}});
+  k.steps.push_back({"reduce",
+                     {0},
+                     {{"dims", std::vector<int64_t>{1}}, {"combine", std::string("addf")}, {"init", 0.0}},
+                     DType::F32,
+                     {2}});
+  k.steps.push_back({"broadcast", {5}, {{"dims", std::vector<int64_t>{1}}}, DType::F32, {2, 3}});
+  k.steps.push_back({"constant", {}, {{"value", int64_t(7)}}, DType::I64, {4}});
+  k.steps.push_back({"cmpf", {3, 6}, {{"predicate", std::string("olt")}}, DType::Bool, {2, 3}});
+  k.steps.push_back({"select", {8, 3, 6}, {}, DType::F32, {2, 3}});
+  return k;
+}
+
+TEST(Validate, Kernels) {
+  auto problem = [](const std::function<void(Kernel &)> &edit, const std::string &part) {
+    expectProblem(
+        [&](Executable &e) {
+          e.kernels = {soundKernel()};
+          EXPECT_TRUE(validate(e).empty()) << validate(e).front();
+          edit(e.kernels[0]);
+        },
+        part);
+  };
+  problem([](Kernel &k) { k.symbol = ""; }, "no name");
+  problem([](Kernel &k) { k.outputs = {}; }, "no result");
+  for (int32_t v : {-1, 2, 10, INT32_MAX})
+    problem([&](Kernel &k) { k.outputs = {v}; }, "is not the value of a step");
+  for (int32_t v : {-1, 3, 4, INT32_MAX})
+    problem([&](Kernel &k) { k.steps[0].operands[1] = v; }, "is not an earlier value");
+  problem([](Kernel &k) { k.steps[0].op = "nonsense"; }, "do not fit together");
+  problem([](Kernel &k) { k.steps[0].operands.pop_back(); }, "do not fit together");
+  problem([](Kernel &k) { k.steps[0].shape = {3, 2}; }, "do not fit together");
+  problem([](Kernel &k) { k.steps[0].dtype = DType::F16; }, "do not fit together");
+  problem([](Kernel &k) { k.steps[1].attrs.clear(); }, "do not fit together");
+  problem([](Kernel &k) { k.steps[1].operands[1] = 0; }, "do not fit together");
+  problem([](Kernel &k) { k.steps[2].attrs["dims"] = std::vector<int64_t>{1, 1}; }, "do not fit together");
+  problem([](Kernel &k) { k.steps[2].attrs["dims"] = std::vector<int64_t>{2}; }, "do not fit together");
+  problem([](Kernel &k) { k.steps[2].attrs["combine"] = std::string("cmpf"); }, "do not fit together");
+  problem([](Kernel &k) { k.steps[3].attrs["dims"] = std::vector<int64_t>{0}; }, "do not fit together");
+  problem([](Kernel &k) { k.steps[4].attrs["value"] = 7.0; }, "do not fit together");
+  problem([](Kernel &k) { k.steps[4].shape = {INT64_MAX, 4}; }, "too large");
+  problem([](Kernel &k) { k.steps[5].dtype = DType::F32; }, "do not fit together");
+  problem([](Kernel &k) { k.steps[6].operands[0] = 0; }, "do not fit together");
+  problem([](Kernel &k) { k.steps.resize(5000, k.steps[4]); }, "more than 4096 steps");
+  expectProblem([](Executable &e) { e.kernels = {soundKernel(), soundKernel()}; }, "declared twice");
+  expectProblem(
+      [](Executable &e) {
+        e.kernels = {soundKernel()};
+        Command call = command(e, 0);
+        call.op = "kernel";
+        call.attrs = {{"symbol", std::string("k")}};
+        split(e).commands.insert(split(e).commands.begin(), call);
+      },
+      "declaration of 'k'");
+}
+
 TEST(Validate, AtMostTwentyProblems) {
   Executable exe = makeRowParallelMatmul(2);
   for (int i = 0; i < 100; ++i)
