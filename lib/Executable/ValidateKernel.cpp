@@ -89,8 +89,8 @@ public:
     }
     p.require(!kernel.outputs.empty(), at, "it has no result");
     for (int32_t v : kernel.outputs)
-      p.require(v >= static_cast<int64_t>(kernel.inputs.size()) && v < static_cast<int64_t>(values.size()), at,
-                "result " + std::to_string(v) + " is not the value of a step");
+      p.require(v >= 0 && v < static_cast<int64_t>(values.size()), at,
+                "result " + std::to_string(v) + " is not a value of it");
   }
 
 private:

@@ -199,7 +199,12 @@ private:
       return;
     std::vector<TensorType> declared = it->inputs;
     for (int32_t v : it->outputs) {
-      const KernelStep &step = it->steps[static_cast<size_t>(v) - it->inputs.size()];
+      auto number = static_cast<size_t>(v);
+      if (number < it->inputs.size()) {
+        declared.push_back(it->inputs[number]);
+        continue;
+      }
+      const KernelStep &step = it->steps[number - it->inputs.size()];
       declared.push_back({step.dtype, step.shape});
     }
     std::vector<int32_t> operands = c.inputs;
