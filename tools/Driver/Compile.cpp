@@ -10,6 +10,7 @@
 #include "comm/IR/CommOps.h"
 #include "comm/Import/Import.h"
 #include "comm/Proof/Certificate.h"
+#include "comm/Proof/Equality.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassManager.h"
@@ -57,6 +58,7 @@ private:
   void addGrid();
   void progress(Phase phase, const std::string &what);
   void printSummary(const ::comm::exe::Executable &executable, const std::string &path, uint64_t bytes);
+  int proveEquality(const ::comm::exe::Executable &executable);
   std::string outputPath() const;
   bool embedsWeights(const std::string &path) const;
   std::string phaseFacts(Phase phase);
@@ -67,6 +69,7 @@ private:
   DiagnosticPrinter diagnostics;
   std::unique_ptr<OnnxModel> model;
   OwningOpRef<ModuleOp> module;
+  std::vector<std::string> equality; ///< what was shown about the outputs, a line per entry
   std::chrono::steady_clock::time_point phaseStart = std::chrono::steady_clock::now();
 };
 
@@ -354,6 +357,8 @@ int Compiler::exportFile() {
     printError("E101", "internal: the executable is not sound: " + error);
     return kInternal;
   }
+  if (int code = proveEquality(executable))
+    return code;
   // A half-written file must not look like a result: write beside it, then rename.
   std::string temporary = path + ".tmp" + std::to_string(::getpid());
   if (int code = writeText(temporary, std::string(bytes.begin(), bytes.end()))) {
@@ -390,6 +395,9 @@ void Compiler::printSummary(const ::comm::exe::Executable &executable, const std
   if (options.explain && !options.json)
     for (const std::string &line : executable.explain)
       llvm::outs() << line << "\n";
+  if (options.explain && !options.json)
+    for (const std::string &line : equality)
+      llvm::outs() << line << "\n";
   auto prediction = [&](const char *key) {
     auto it = executable.predictions.find(key);
     return it == executable.predictions.end() ? 0.0 : it->second;
@@ -403,6 +411,8 @@ void Compiler::printSummary(const ::comm::exe::Executable &executable, const std
       entries.push_back(entry.name);
     llvm::json::Array explain;
     for (const std::string &line : executable.explain)
+      explain.push_back(line);
+    for (const std::string &line : equality)
       explain.push_back(line);
     llvm::outs() << llvm::json::Value(llvm::json::Object{
                         {"output", path},
@@ -440,6 +450,21 @@ void Compiler::printSummary(const ::comm::exe::Executable &executable, const std
   llvm::outs() << "next     commrun " << path << " --verify\n";
   if (!options.explain)
     llvm::outs() << "notes    " << executable.explain.size() << " decisions: see --explain\n";
+}
+
+/// Whether the split programs give what the unsplit ones give. A program that is shown to differ is never written.
+int Compiler::proveEquality(const ::comm::exe::Executable &executable) {
+  for (const ::comm::exe::Entry &entry : executable.entries) {
+    ::comm::proof::EqualityResult result = ::comm::proof::proveEqual(executable, entry);
+    equality.push_back("proof  '" + entry.name +
+                       "': equal to the unsplit model: " + ::comm::proof::equalityText(result));
+    if (result.verdict == ::comm::proof::Equality::Wrong) {
+      printError("E103", "internal: the split program of entry '" + entry.name +
+                             "' differs from the unsplit model: " + result.reason);
+      return kInternal;
+    }
+  }
+  return kOk;
 }
 
 int Compiler::run() {

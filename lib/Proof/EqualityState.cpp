@@ -1,0 +1,158 @@
+//===- EqualityState.cpp - the memory of all ranks, as views --------------===//
+#include "EqualityState.h"
+#include <algorithm>
+
+using namespace comm::exe;
+
+namespace comm::proof {
+namespace {
+Access contiguous(int64_t from, int64_t count, int64_t iteration = 0) { return {from, iteration, {count}, {1}, {1}}; }
+} // namespace
+
+Shape localBox(const Shape &whole, const Layout &layout, const Grid &grid, int64_t rank, Access &box) {
+  Shape local = whole;
+  std::vector<int64_t> strides = rowMajor(whole);
+  box = Access();
+  std::vector<int64_t> counts = whole;
+  for (size_t d = 0; d < whole.size(); ++d) {
+    ShardRange range{0, whole[d], whole[d]};
+    if (d < layout.dims.size() && !layout.dims[d].axes.empty())
+      range = shardRange(whole[d], layout.dims[d], grid, rank);
+    local[d] = range.local;
+    counts[d] = range.count;
+    box.offset += range.start * strides[d];
+  }
+  box.n = counts;
+  box.at = rowMajor(local);
+  box.stride = strides;
+  if (std::find(counts.begin(), counts.end(), 0) != counts.end())
+    box.offset = 0;
+  return local;
+}
+
+State::State(const Executable &exe, const Program &program, Terms &terms)
+    : exe(exe), program(program), terms(terms), numRanks(program.grid.ranks()) {
+  for (int64_t rank = 0; rank < numRanks; ++rank)
+    for (const Port &port : program.inputs) {
+      if (port.value < 0)
+        continue;
+      Access box;
+      Shape local = localBox(port.shape, port.layout, program.grid, rank, box);
+      View whole{numElements(port.shape),
+                 {{0, {numElements(port.shape)}, {1}, {{terms.leaf("input", port.name), 0, {1}}}}}};
+      int64_t size = numElements(local);
+      auto held = std::make_shared<View>(View{size, {{0, {size}, {1}, {}}}});
+      store(*held, {0, 0, {size}, {1}, {1}}, View{size, {{0, {size}, {1}, {}}}});
+      View part = compose(whole, box, size);
+      // By local index both: iterations of the box are the local indices.
+      Access same{0, 0, box.n, box.at, box.at};
+      store(*held, same, part);
+      write(rank, port.value, held);
+    }
+}
+
+State::Memory &State::memory(int64_t rank, const Value &v) {
+  return memories[{rank, static_cast<int64_t>(v.storage), v.storage == Storage::Arena ? 0 : v.index}];
+}
+
+/// A weight as loaded: elements of its file, by the local index.
+SharedView State::weightWhole(int64_t rank, int64_t index) {
+  if (auto it = loaded.find({index, rank}); it != loaded.end())
+    return it->second;
+  const Weight &w = exe.weights[static_cast<size_t>(index)];
+  Shape sliced = slicedShape(w);
+  Access box;
+  Shape local = localBox(sliced, w.layout, program.grid, rank, box);
+  // The box walks the sliced tensor; the file is walked with the strides of the stored one.
+  std::vector<int64_t> stored = rowMajor(w.shape), rows = rowMajor(sliced);
+  int64_t offset = 0, rest = box.offset;
+  for (size_t d = 0; d < sliced.size(); ++d) {
+    offset += (rows[d] ? rest / rows[d] : 0) * stored[d];
+    rest = rows[d] ? rest % rows[d] : rest;
+  }
+  for (const Slice &s : w.slices)
+    offset += s.start * stored[static_cast<size_t>(s.dim)];
+  int64_t width = byteWidth(w.dtype);
+  int32_t term =
+      terms.leaf("weight", std::to_string(w.file) + " " + dtypeName(w.dtype) + " " + std::to_string(w.offset % width));
+  int64_t size = numElements(local);
+  auto view = std::make_shared<View>(View{size, {{0, {size}, {1}, {}}}});
+  if (size > 0 && std::find(box.n.begin(), box.n.end(), 0) == box.n.end()) {
+    Piece piece{0, box.n, box.at, {{term, w.offset / width + offset, stored}}};
+    View part{size, {piece}};
+    simplify(part);
+    store(*view, {0, 0, box.n, box.at, box.at}, part);
+  }
+  return loaded[{index, rank}] = view;
+}
+
+SharedView State::read(int64_t rank, int32_t number) {
+  const Value &v = value(number);
+  int64_t size = numElements(v.shape), width = byteWidth(v.dtype);
+  if (size == 0)
+    return std::make_shared<View>();
+  if (v.storage == Storage::Weight) {
+    SharedView whole = weightWhole(rank, v.index);
+    if (v.dtype != exe.weights[static_cast<size_t>(v.index)].dtype)
+      throw NoRule{"a weight read as another type"};
+    if (v.offset == 0 && whole->size == size)
+      return whole;
+    return std::make_shared<View>(compose(*whole, contiguous(v.offset / width, size), size));
+  }
+  Memory &m = memory(rank, v);
+  int64_t begin = v.offset, end = v.offset + size * width;
+  auto it = m.upper_bound(begin);
+  if (it != m.begin())
+    --it;
+  auto out = std::make_shared<View>(View{size, {}});
+  for (; it != m.end() && it->first < end; ++it) {
+    const auto &[start, region] = *it;
+    if (region.end <= begin || region.dtype != v.dtype || (start - begin) % width != 0)
+      continue;
+    if (start == begin && region.end == end && region.skip == 0 && region.view->size == size)
+      return region.view;
+    int64_t from = std::max(start, begin), to = std::min(region.end, end);
+    View part =
+        compose(*region.view,
+                contiguous(region.skip + (from - start) / width, (to - from) / width, (from - begin) / width), size);
+    out->pieces.insert(out->pieces.end(), part.pieces.begin(), part.pieces.end());
+  }
+  simplify(*out);
+  return out;
+}
+
+void State::write(int64_t rank, int32_t number, SharedView view) {
+  const Value &v = value(number);
+  int64_t begin = v.offset, end = begin + numElements(v.shape) * byteWidth(v.dtype);
+  if (begin == end)
+    return;
+  Memory &m = memory(rank, v);
+  auto it = m.upper_bound(begin);
+  if (it != m.begin())
+    --it;
+  while (it != m.end() && it->first < end) {
+    int64_t start = it->first;
+    Region old = it->second;
+    if (old.end <= begin) {
+      ++it;
+      continue;
+    }
+    it = m.erase(it);
+    if (start < begin) {
+      Region left = old;
+      left.end = begin;
+      m[start] = left;
+    }
+    if (old.end > end) {
+      Region right = old;
+      int64_t width = byteWidth(old.dtype);
+      if ((end - start) % width == 0) {
+        right.skip += (end - start) / width;
+        m[end] = right;
+      }
+    }
+  }
+  m[begin] = {end, v.dtype, std::move(view), 0};
+}
+
+} // namespace comm::proof

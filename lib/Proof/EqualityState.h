@@ -1,0 +1,45 @@
+//===- EqualityState.h - the memory of all ranks, as views (private) -*- C++ -*-===//
+#pragma once
+#include "EqualityTerms.h"
+#include "comm/Executable/Executable.h"
+#include <memory>
+
+namespace comm::proof {
+
+using SharedView = std::shared_ptr<const View>;
+
+/// One program in execution: what every byte range of every rank's storage holds.
+class State {
+public:
+  State(const exe::Executable &exe, const exe::Program &program, Terms &terms);
+  /// The tensor that a value names, by linear index.
+  SharedView read(int64_t rank, int32_t value);
+  void write(int64_t rank, int32_t value, SharedView view);
+  const exe::Value &value(int32_t v) const { return program.values[static_cast<size_t>(v)]; }
+  int64_t ranks() const { return numRanks; }
+
+  const exe::Executable &exe;
+  const exe::Program &program;
+  Terms &terms;
+
+private:
+  struct Region {
+    int64_t end = 0; ///< bytes
+    exe::DType dtype = exe::DType::F32;
+    SharedView view;
+    int64_t skip = 0; ///< elements of the view before the region
+  };
+  using Memory = std::map<int64_t, Region>;
+  Memory &memory(int64_t rank, const exe::Value &);
+  SharedView weight(int64_t rank, const exe::Value &);
+  SharedView weightWhole(int64_t rank, int64_t index);
+
+  int64_t numRanks;
+  std::map<std::array<int64_t, 3>, Memory> memories;        ///< by rank, storage, number
+  std::map<std::pair<int64_t, int64_t>, SharedView> loaded; ///< by weight, rank
+};
+
+/// What a rank holds of a whole tensor, as a box: by local index, with the strides of the whole; and the fill.
+exe::Shape localBox(const exe::Shape &whole, const exe::Layout &, const exe::Grid &, int64_t rank, Access &box);
+
+} // namespace comm::proof

@@ -1,0 +1,96 @@
+//===- EqualityTest.cpp - right programs are proved, wrong ones are not ---===//
+#include "comm/Proof/Equality.h"
+#include "Models.h"
+#include "ProgramRunner.h"
+#include "WrongSlices.h"
+#include "test/unit/Support/ProgramBuilder.h"
+#include <cstring>
+#include <random>
+
+using namespace comm;
+using namespace comm::proof;
+
+namespace {
+/// Outputs of the split program for inputs that a seed makes, the same on all ranks that hold the same.
+std::vector<std::vector<testing_run::Bytes>> outputsOf(const exe::Executable &e, size_t entry, std::string &error) {
+  const exe::Program &p = e.entries[entry].split;
+  std::vector<std::vector<testing_run::Bytes>> inputs(size_t(p.grid.ranks()));
+  for (size_t rank = 0; rank < inputs.size(); ++rank)
+    for (size_t i = 0; i < p.inputs.size(); ++i) {
+      const exe::Port &port = p.inputs[i];
+      std::mt19937 random(uint32_t(i * 64 + (port.layout.replicated() ? 0 : rank)));
+      int64_t n = exe::numElements(exe::localShape(port.shape, port.layout, p.grid));
+      testing_run::Bytes bytes(size_t(n * exe::byteWidth(port.dtype)));
+      for (int64_t k = 0; k < n; ++k) {
+        int64_t integer = int64_t(random() % 2);
+        float real = float(random() % 256) / 64 - 2;
+        if (port.dtype == exe::DType::F32)
+          std::memcpy(bytes.data() + 4 * k, &real, 4);
+        else
+          std::memcpy(bytes.data() + exe::byteWidth(port.dtype) * k, &integer, size_t(exe::byteWidth(port.dtype)));
+      }
+      inputs[rank].push_back(std::move(bytes));
+    }
+  return testing_run::run(e, p, inputs, {}, error);
+}
+
+class Equal : public testing::TestWithParam<std::string> {};
+
+TEST_P(Equal, EveryEntryIsProved) {
+  for (int ranks : {2, 3})
+    for (const exe::Entry &entry : compiled(GetParam(), ranks).entries) {
+      EqualityResult result = proveEqual(compiled(GetParam(), ranks), entry);
+      EXPECT_EQ(result.verdict, Equality::Proved) << entry.name << ": " << equalityText(result);
+      EXPECT_EQ(entry.split.grid.ranks(), ranks);
+      EXPECT_GT(result.operations, 3);
+    }
+}
+
+/// A mutant that is proved all the same must give the same bits.
+TEST_P(Equal, WrongSlicesAreRejected) {
+  size_t rejected = 0, harmless = 0;
+  std::string error;
+  for (int ranks : {2, 3}) {
+    const exe::Executable &e = compiled(GetParam(), ranks);
+    size_t entry = e.entries.size() - 1;
+    std::vector<std::vector<testing_run::Bytes>> right = outputsOf(e, entry, error);
+    ASSERT_EQ(error, "");
+    auto judge = [&](const Mutant &m) {
+      EqualityResult result = proveEqual(m.exe, m.exe.entries[entry]);
+      if (result.verdict != Equality::Proved) {
+        EXPECT_NE(result.reason.find("output '"), std::string::npos) << m.what << ": " << result.reason;
+        ++rejected;
+        return;
+      }
+      EXPECT_EQ(outputsOf(m.exe, entry, error), right) << m.what << " is proved and gives something else";
+      EXPECT_EQ(error, "") << m.what;
+      ++harmless;
+    };
+    WrongSlices(e, entry, judge).run();
+  }
+  std::printf("%s: %zu mutants rejected, %zu harmless ones proved\n", GetParam().c_str(), rejected, harmless);
+  EXPECT_GT(rejected, GetParam() == "mlp" ? 20u : 200u);
+}
+
+INSTANTIATE_TEST_SUITE_P(FirstTier, Equal, testing::ValuesIn(firstTierModels()),
+                         [](const auto &info) { return info.param; });
+
+TEST(EqualityVerdict, NamesWhatFails) {
+  exe::Executable e = test::makeRowParallelMatmul(2, 3, 8, 5, true);
+  EXPECT_EQ(equalityText(proveEqual(e, e.entries[0])).substr(0, 8), "proved (");
+  exe::Executable dropped = e;
+  for (exe::Command &c : dropped.entries[0].split.commands)
+    if (exe::collectiveOf(c) == "all_reduce")
+      c.attrs["axes"] = std::vector<std::string>();
+  EqualityResult partial = proveEqual(dropped, dropped.entries[0]);
+  EXPECT_EQ(partial.verdict, Equality::Wrong);
+  EXPECT_NE(partial.reason.find("got a partial sum over 0 to 4"), std::string::npos) << partial.reason;
+  exe::Executable unknown = e;
+  for (exe::Command &c : unknown.entries[0].split.commands)
+    if (c.op == "matmul")
+      c.op = "new_op";
+  EqualityResult none = proveEqual(unknown, unknown.entries[0]);
+  EXPECT_EQ(none.verdict, Equality::NotProved);
+  EXPECT_NE(none.reason.find("new_op has no rule"), std::string::npos) << none.reason;
+}
+} // namespace
