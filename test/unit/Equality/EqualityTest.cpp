@@ -4,6 +4,7 @@
 #include "ProgramRunner.h"
 #include "WrongSlices.h"
 #include "test/unit/Support/ProgramBuilder.h"
+#include <cstdlib>
 #include <cstring>
 #include <random>
 
@@ -46,9 +47,10 @@ TEST_P(Equal, EveryEntryIsProved) {
     }
 }
 
-/// A mutant that is proved all the same must give the same bits.
+/// A mutant that is proved all the same must give the same bits. Every seventh of them; all with
+/// COMM_TEST_ALL_MUTANTS=1 in the environment.
 TEST_P(Equal, WrongSlicesAreRejected) {
-  size_t rejected = 0, harmless = 0;
+  size_t rejected = 0, harmless = 0, stride = std::getenv("COMM_TEST_ALL_MUTANTS") ? 1 : 7;
   std::string error;
   for (int ranks : {2, 3}) {
     const exe::Executable &e = compiled(GetParam(), ranks);
@@ -66,10 +68,10 @@ TEST_P(Equal, WrongSlicesAreRejected) {
       EXPECT_EQ(error, "") << m.what;
       ++harmless;
     };
-    WrongSlices(e, entry, judge).run();
+    WrongSlices(e, entry, stride, judge).run();
   }
   std::printf("%s: %zu mutants rejected, %zu harmless ones proved\n", GetParam().c_str(), rejected, harmless);
-  EXPECT_GT(rejected, GetParam() == "mlp" ? 20u : 200u);
+  EXPECT_GT(rejected, GetParam() == "mlp" ? 5u : 50u);
 }
 
 INSTANTIATE_TEST_SUITE_P(FirstTier, Equal, testing::ValuesIn(firstTierModels()),

@@ -16,9 +16,9 @@ struct Mutant {
 
 class WrongSlices {
 public:
-  /// `visit` sees each mutant that the format accepts.
-  WrongSlices(const exe::Executable &exe, size_t entry, std::function<void(const Mutant &)> visit)
-      : original(exe), entry(entry), visit(std::move(visit)) {}
+  /// `visit` sees each mutant that the format accepts, of every `stride` one.
+  WrongSlices(const exe::Executable &exe, size_t entry, size_t stride, std::function<void(const Mutant &)> visit)
+      : original(exe), entry(entry), stride(stride), visit(std::move(visit)) {}
 
   void run() {
     weights();
@@ -30,6 +30,8 @@ public:
 private:
   exe::Program &program(exe::Executable &e) { return e.entries[entry].split; }
   template <class Edit> void add(const std::string &what, Edit edit) {
+    if (count++ % stride != 0)
+      return;
     Mutant m{original, what};
     edit(m.exe);
     if (exe::validate(m.exe).empty())
@@ -153,7 +155,7 @@ private:
   }
 
   const exe::Executable &original;
-  size_t entry;
+  size_t entry, stride, count = 0;
   std::function<void(const Mutant &)> visit;
 };
 
