@@ -1,5 +1,6 @@
 //===- CostModel.cpp - formula, measured tables, tuning rows --------------===//
 #include "comm/Cost/CostModel.h"
+#include "Measured.h"
 #include "Prior.h"
 #include "Tables.h"
 #include <algorithm>
@@ -39,20 +40,73 @@ std::string CostModel::fingerprint() const {
   return topo.name + "/" + text + (tables->tuningHash.empty() ? "" : "/" + tables->tuningHash);
 }
 
-double CostModel::collectiveUs(const CollectiveQuery &query) const {
-  return collectivePrior(topo, query) * tables->tuning.collective(topo, query);
+/// A tuning row wins over the built-in tables, and these over the formula alone.
+static double correct(const Topology &topo, RowKind kind, const Row &row, double formula, double tuned) {
+  if (!(formula > 0) || tuned > 0)
+    return formula * std::max(tuned, 0.0);
+  double logRatio = 0;
+  return builtInLogRatio(topo, kind, row, logRatio) ? formula * std::exp(logRatio) : formula;
 }
 
-double CostModel::gemmUs(const GemmQuery &query) const { return gemmPrior(topo, query) * tables->tuning.gemm(query); }
+double CostModel::collectiveUs(const CollectiveQuery &query) const {
+  double tuned = tables->tuning.collective(topo, query);
+  Row row;
+  row.collective = query;
+  double formula = collectivePrior(topo, query), us = formula;
+  if (!query.algorithm.empty() || !(formula > 0)) {
+    us = formula * (tuned > 0 ? tuned : 1); // tables hold what a library chooses, not one of its algorithms
+  } else if (!query.library.empty() || tuned > 0 || topo.device.cpu) {
+    us = correct(topo, RowKind::Collective, row, formula, tuned);
+  } else {
+    // The best that is there: the library, and a framework's own all-reduce inside a node.
+    row.collective.library = "nccl";
+    row.collective.graph = false;
+    us = correct(topo, RowKind::Collective, row, collectivePrior(topo, row.collective), 0);
+    if (query.op == "all_reduce" && topo.nodes(query.ranks) <= 1) {
+      row.collective.library = "trtllm";
+      row.collective.graph = true;
+      double own = correct(topo, RowKind::Collective, row, collectivePrior(topo, row.collective), 0);
+      us = std::min(us, own + (query.graph ? 0 : hostLaunchUs(topo)));
+    }
+  }
+  // Few streaming multiprocessors carry a limited rate each (measured: 65 GiB/s, in-switch 155 GB/s of bus rate).
+  if (query.units > 0 && !topo.device.cpu) {
+    double perUnit = query.algorithm == "multimem" ? 155e3 : 69.8e3;
+    us = std::max(us, usAtBusRate(query, perUnit * static_cast<double>(query.units)));
+  }
+  return us;
+}
+
+double CostModel::gemmUs(const GemmQuery &query) const {
+  Row row;
+  row.gemm = query;
+  row.gemm.unitsTaken = 0;
+  double whole = gemmPrior(topo, row.gemm);
+  if (!(whole > 0))
+    return 0;
+  // Measured with all units; what fewer of them cost is the formula's.
+  double less = gemmPrior(topo, query) / whole;
+  // One weight for each of the batch: no table has it, the formula's share of a single product does.
+  row.gemm.batch = 1;
+  double single = gemmPrior(topo, row.gemm);
+  return correct(topo, RowKind::Gemm, row, single, tables->tuning.gemm(query)) / single * whole * less;
+}
 
 double CostModel::attentionUs(const AttentionQuery &query) const {
-  return attentionPrior(topo, query) * tables->tuning.attention(query);
+  Row row;
+  row.attention = query;
+  return correct(topo, RowKind::Attention, row, attentionPrior(topo, query), tables->tuning.attention(query));
 }
 
-double CostModel::moeUs(const MoeQuery &query) const { return moePrior(topo, query); }
+double CostModel::moeUs(const MoeQuery &query) const {
+  Row row;
+  row.moe = query;
+  return correct(topo, RowKind::Moe, row, moePrior(topo, query), 0);
+}
 
 double CostModel::memoryUs(const MemoryQuery &query) const {
-  return memoryPrior(topo, query) * tables->tuning.memoryBound(query);
+  double tuned = tables->tuning.memoryBound(query);
+  return memoryPrior(topo, query) * (tuned > 0 ? tuned : 1);
 }
 
 OverlapCost CostModel::overlap(const Overlap &pair) const {

@@ -40,7 +40,7 @@ struct CollectiveKey {
   bool operator<(const CollectiveKey &other) const;
 };
 
-/// Rows of tuning files. Lookup functions return the factor on the formula, 1 where there is no row.
+/// Rows of tuning files. Lookup functions return the factor on the formula, 0 where there is no row.
 struct Tuning {
   std::map<CollectiveKey, Curve> collectives;
   std::map<std::string, Cloud> gemms, attentions; // by element type

@@ -127,7 +127,7 @@ static Cloud::Point pointOf(const AttentionQuery &q) {
 double Tuning::collective(const Topology &t, const CollectiveQuery &q) const {
   // Rows are of one node; and a captured graph is never compared with a launch from the host.
   if (t.nodes(q.ranks) > 1 || t.fabric == Fabric::Network)
-    return 1;
+    return 0;
   const Curve *below = nullptr, *above = nullptr;
   double ranksBelow = 0, ranksAbove = 0;
   for (const auto &[key, curve] : collectives) {
@@ -144,7 +144,7 @@ double Tuning::collective(const Topology &t, const CollectiveQuery &q) const {
     }
   }
   if (!below && !above)
-    return 1;
+    return 0;
   double bytes = static_cast<double>(q.bytes);
   if (!below || !above || below == above)
     return std::exp((above ? above : below)->at(bytes));
@@ -154,16 +154,16 @@ double Tuning::collective(const Topology &t, const CollectiveQuery &q) const {
 
 double Tuning::gemm(const GemmQuery &q) const {
   auto it = gemms.find(q.dtype);
-  return it == gemms.end() ? 1 : std::exp(it->second.at(pointOf(q)));
+  return it == gemms.end() ? 0 : std::exp(it->second.at(pointOf(q)));
 }
 
 double Tuning::attention(const AttentionQuery &q) const {
   auto it = attentions.find(q.dtype);
-  return it == attentions.end() ? 1 : std::exp(it->second.at(pointOf(q)));
+  return it == attentions.end() ? 0 : std::exp(it->second.at(pointOf(q)));
 }
 
 double Tuning::memoryBound(const MemoryQuery &q) const {
-  return memory.empty() ? 1 : std::exp(memory.at(static_cast<double>(q.bytes)));
+  return memory.empty() ? 0 : std::exp(memory.at(static_cast<double>(q.bytes)));
 }
 
 //===--- the file ---------------------------------------------------------===//

@@ -1,10 +1,13 @@
 //===- commc.cpp - ONNX in, one program for N ranks out -------------------===//
+#include "tools/Driver/Cost.h"
 #include "tools/Driver/Driver.h"
 #include <cstring>
 
 int main(int argc, char **argv) {
   if (argc > 1 && !std::strcmp(argv[1], "simulate"))
     return commc::runSimulate(argc - 1, argv + 1);
+  if (argc > 1 && !std::strcmp(argv[1], "cost"))
+    return commc::runCost(argc - 1, argv + 1);
   commc::Options options;
   int code = commc::parseOptions(argc, argv, options);
   if (code >= 0)

@@ -174,7 +174,7 @@ TEST(Model, MoreBytesNeverTakeMuchLess) {
         double before = 0;
         for (int64_t bytes = 1024; bytes <= int64_t(1) << 32; bytes *= 2) {
           double us = model.collectiveUs(query(op, ranks, bytes));
-          EXPECT_GE(us, 0.93 * before) << name << " " << op << " " << ranks << " " << bytes;
+          EXPECT_GE(us, 0.8 * before) << name << " " << op << " " << ranks << " " << bytes;
           before = us;
         }
       }
