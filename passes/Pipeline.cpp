@@ -62,12 +62,13 @@ void mlir::comm::buildOptimizeFunction(OpPassManager &function, const PipelineOp
     split.minRows = weave.minRows;
     function.addPass(createSplitTokensPass(split)); // before the residual is split: both parts have one of their own
   }
-  // How many chunks: what is asked for; else the plan says whether, and predicted time chose the plan.
-  constexpr int64_t kPipelined = 4;
-  int64_t pieces = weave.chunks > 0 ? weave.chunks : plan == "pipeline" ? kPipelined : 1;
-  if (pieces > 1 && options.isOn("pipeline-matmuls")) {
+  // How many chunks: what is asked for; else the plan says whether, and predicted time how many.
+  if ((weave.chunks > 1 || (weave.chunks == 0 && plan == "pipeline")) && options.isOn("pipeline-matmuls")) {
     PipelineMatmulsPassOptions chunks;
-    chunks.chunks = pieces;
+    chunks.topology = options.cost.topology;
+    chunks.link = options.cost.link;
+    chunks.tuning = options.cost.tuning;
+    chunks.chunks = weave.chunks;
     chunks.tile = weave.tile;
     function.addPass(createPipelineMatmulsPass(chunks));
   }

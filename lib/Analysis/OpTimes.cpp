@@ -86,7 +86,7 @@ static int64_t bytesOf(Operation *op) {
   return mlir::comm::detail::operandAndResultBytes(op);
 }
 
-static cost::GemmQuery gemmOf(MatmulOp op) {
+cost::GemmQuery OpTimes::query(MatmulOp op) {
   cost::GemmQuery query;
   query.dtype = dtypeOf(op.getLhs().getType());
   auto lhs = cast<RankedTensorType>(op.getLhs().getType()), rhs = cast<RankedTensorType>(op.getRhs().getType()),
@@ -123,7 +123,7 @@ double OpTimes::of(Operation *op) const {
     if (llvm::all_of(concat.getResultType().getShape().take_front(concat.getDim()), [](int64_t d) { return d == 1; }))
       return 0;
   if (auto matmul = dyn_cast<MatmulOp>(op))
-    return model->gemmUs(gemmOf(matmul));
+    return model->gemmUs(query(matmul));
   if (auto attention = dyn_cast<AttentionOp>(op))
     return model->attentionUs(attentionOf(attention));
   return ofLoop(op, bytesOf(op));

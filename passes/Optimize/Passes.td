@@ -64,10 +64,13 @@ def PipelineMatmulsPass : Pass<"comm-pipeline-matmuls", "::mlir::func::FuncOp"> 
     communicated while the next is computed. Where shards lie in the rows (gather or scatter over them) a chunk takes the same rows of every shard.
     Lossless. Does nothing where one piece is predicted to be as fast: small products, collectives much cheaper or dearer than the product, chunks below a
     tile (decomposing always has been slower than not at all on fast links). Holds back on products with other readers, rows that the right operand shares,
-    and shards that do not divide; each collective gets one remark. `chunks` = 1 never cuts; without predictions 0 does not either.
+    and shards that do not divide; each collective gets one remark. `chunks` = 1 never cuts.
     Example: test/passes/Optimize/pipeline-matmuls.mlir
   }];
-  let options = [Option<"chunks", "chunks", "int64_t", "0", "chunks of each site; 0: the number that is predicted to be fastest, 1 included">,
+  let options = [Option<"topology", "topology", "std::string", "\"\"", "preset or file that predictions are made for; empty: cpu">,
+                 Option<"link", "link", "std::string", "\"\"", "rate and latency of every rank's link, as 1Gbit,50us; empty: the topology's">,
+                 Option<"tuning", "tuning", "std::string", "\"\"", "tuning file whose rows override the formulas; empty: none">,
+                 Option<"chunks", "chunks", "int64_t", "0", "chunks of each site; 0: the number that is predicted to be fastest, 1 included">,
                  Option<"tile", "tile", "int64_t", "64", "rows of a tile: chunks are multiples of it">,
                  Option<"minRows", "min-rows", "int64_t", "128", "fewest rows that are cut">];
   let statistics = [Statistic<"numPipelined", "num-pipelined", "sites cut into chunks">, Statistic<"numNearMisses", "num-near-misses", "collectives left in one piece">];

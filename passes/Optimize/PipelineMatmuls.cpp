@@ -4,6 +4,7 @@
 // Skips     where the chunks would take longer than the whole, shared products, rows that do not divide
 //===----------------------------------------------------------------------===//
 #include "comm/Analysis/Explain.h"
+#include "comm/Analysis/OpTimes.h"
 #include "comm/IR/CommOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -157,6 +158,16 @@ struct PipelineMatmuls : impl::PipelineMatmulsPassBase<PipelineMatmuls> {
   using PipelineMatmulsPassBase::PipelineMatmulsPassBase;
 
   void runOnOperation() override {
+    std::string error;
+    auto model = loadCostModel({topology, link, tuning}, error);
+    GridOp grid = getGrid(getOperation());
+    if (!model) {
+      getOperation().emitError(error);
+      return signalPassFailure();
+    }
+    if (!grid)
+      return;
+    OpTimes times(model, grid);
     SmallVector<Operation *> collectives;
     for (Operation &op : getOperation().getBody().getOps())
       if (isa<AllReduceOp, AllReduceNormOp, ReduceScatterOp, AllGatherOp>(op))
@@ -172,6 +183,7 @@ struct PipelineMatmuls : impl::PipelineMatmulsPassBase<PipelineMatmuls> {
         request.tile = tile;
         request.minRows = minRows;
         request.chunks = chunks;
+        predict(times, site, request);
         sizes = ::comm::split::chooseChunks(request);
         if (sizes.size() < 2)
           why = std::to_string(site.rows) + " rows are faster in one piece";
@@ -190,6 +202,26 @@ struct PipelineMatmuls : impl::PipelineMatmulsPassBase<PipelineMatmuls> {
   }
 
 private:
+  /// Times of a chunk: those of the product with so many rows, and of the collective with as large a part of its bytes.
+  static void predict(const OpTimes &times, const Site &site, ::comm::split::ChunkRequest &request) {
+    ::comm::cost::GemmQuery gemm = OpTimes::query(site.matmul);
+    ::comm::cost::CollectiveQuery collective = times.query(site.collective);
+    // The adds and norm of a fused collective are the same in any number of pieces but are done behind each.
+    double rest = times.ofCollective(site.collective) - times.getModel().collectiveUs(collective);
+    request.communicateFirst = site.gathers;
+    request.computeUs = [=, &times, whole = site.rows](int64_t rows) {
+      ::comm::cost::GemmQuery part = gemm;
+      part.m = std::max<int64_t>(1, gemm.m * rows / whole);
+      return times.getModel().gemmUs(part) + times.getModel().chunkOverheadUs();
+    };
+    request.communicateUs = [=, &times, whole = site.rows](int64_t rows) {
+      ::comm::cost::CollectiveQuery part = collective;
+      part.bytes = std::max<int64_t>(1, collective.bytes * rows / whole);
+      double share = static_cast<double>(rows) / static_cast<double>(whole);
+      return times.getModel().collectiveUs(part) + std::max(0.0, rest) * share + times.getModel().chunkOverheadUs();
+    };
+  }
+
   std::string match(Operation *op, Site &site) {
     site.collective = op;
     if (auto gather = dyn_cast<AllGatherOp>(op)) {

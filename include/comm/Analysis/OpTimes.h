@@ -41,6 +41,7 @@ public:
   /// Microseconds of a collective, the adds and norm of a fused one included.
   double ofCollective(Operation *collective) const;
   ::comm::cost::CollectiveQuery query(Operation *collective) const;
+  static ::comm::cost::GemmQuery query(MatmulOp op);
   /// Link of a collective: between nodes when its group spans several; the copy engine where one can move it.
   ::comm::solver::Resource resourceOf(Operation *collective) const;
 
