@@ -238,7 +238,9 @@ private:
     if (!p.require(!kind.empty(), at, "it starts no known collective") ||
         !p.require(kind == "scatter_norm_gather" ? reads.size() >= 3 && reads.size() <= 5 && writes.size() == 3
                                                  : reads.size() == 1 && writes.size() == 1,
-                   at, "the number of operands or results is not that of " + kind))
+                   at,
+                   kind == "scatter_norm_gather" ? "its number of operands or results is wrong"
+                                                 : "a collective has one operand and one result"))
       return;
     // Peers reach the first operand and the results.
     std::vector<Range> shared = writes;

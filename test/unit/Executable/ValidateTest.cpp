@@ -242,8 +242,8 @@ TEST(Validate, ScatterNormGather) {
   expectNormProblem([&](Executable &e) { site(e).attrs["layer_norm"] = int64_t(0); }, "needs layer_norm");
   for (int64_t rows : {int64_t(1), int64_t(7), int64_t(4), int64_t(-5)})
     expectNormProblem([&](Executable &e) { site(e).attrs["rows"] = rows; }, "rows are not 2 blocks of 3");
-  expectNormProblem([&](Executable &e) { site(e).outputs.pop_back(); }, "number of operands or results");
-  expectNormProblem([&](Executable &e) { site(e).inputs.resize(2); }, "number of operands or results");
+  expectNormProblem([&](Executable &e) { site(e).outputs.pop_back(); }, "its number of operands or results is wrong");
+  expectNormProblem([&](Executable &e) { site(e).inputs.resize(2); }, "its number of operands or results is wrong");
   expectNormProblem([&](Executable &e) { value(e, site(e).inputs[0]).shape = {6, 4}; }, "not one block of rows");
   expectNormProblem([&](Executable &e) { value(e, site(e).inputs[0]).dtype = DType::I32; }, "not floats");
   expectNormProblem([&](Executable &e) { value(e, site(e).inputs[1]).shape = {2, 4}; }, "the residual is f32[2, 4]");
