@@ -26,11 +26,11 @@ const PhaseInfo &getPhaseInfo(Phase phase);
 /// What the Optimize phase does about communication around norms and products.
 struct WeaveOptions {
   std::string plan = "auto"; ///< of getPlans(), or "auto": what is predicted to be fastest, for each entry
-  int64_t cut = 0;      ///< split: where; 0: chosen
-  int64_t tile = 64;    ///< split, chunks: rows of a tile
-  int64_t offset = 0;   ///< split: rows of the first part beyond half
-  int64_t minRows = 64; ///< split: fewest rows
-  int64_t chunks = 0;   ///< of each product beside a collective; 0: as the plan says
+  int64_t cut = 0;           ///< split: where; 0: chosen
+  int64_t tile = 64;         ///< split, chunks: rows of a tile
+  int64_t offset = 0;        ///< split: rows of the first part beyond half
+  int64_t minRows = 64;      ///< split: fewest rows
+  int64_t chunks = 0;        ///< of each product beside a collective; 0: as the plan says
 };
 
 /// How far communication may be moved beside compute.
@@ -52,9 +52,9 @@ struct PipelineOptions {
   bool isOn(llvm::StringRef pass) const { return !disabled.count(pass.str()); }
 };
 
-/// The ways to run the reductions of a tensor-parallel entry. "plain": as they are; "pipeline": with the products beside
-/// them in chunks of rows; "fuse": reduction, residual and norm as one, the residual split by rows; "split": fused, and
-/// the tokens in two parts. One that nothing matches equals plain.
+/// The ways to run the reductions of a tensor-parallel entry. "plain": as they are; "pipeline": with the products
+/// beside them in chunks of rows; "fuse": reduction, residual and norm as one, the residual split by rows; "split":
+/// fused, and the tokens in two parts. One that nothing matches equals plain.
 llvm::ArrayRef<llvm::StringRef> getPlans();
 
 /// Names of the passes that may be switched off (`--no-<name>`); the program means the same without each of them.

@@ -64,25 +64,28 @@ private:
   /// Operands are what they are when it starts; the result is there when it ends, and nothing is until then.
   void begin(const Command &c) {
     ++operations;
-    std::vector<SharedView> results;
+    std::vector<std::vector<SharedView>> results;
     terms.setPlace(isReference, 0, number);
     try {
-      std::vector<SharedView> operands;
+      std::vector<std::vector<SharedView>> operands(static_cast<size_t>(state.ranks()));
       for (int64_t rank = 0; rank < state.ranks(); ++rank)
-        operands.push_back(state.read(rank, c.inputs[0]));
+        for (int32_t v : c.inputs)
+          operands[static_cast<size_t>(rank)].push_back(state.read(rank, v));
       results = applyCollective(state, c, operands);
     } catch (const NoRule &why) {
-      results.assign(static_cast<size_t>(state.ranks()), nullptr);
-      for (SharedView &v : results)
-        v = unknown(c.outputs[0], std::string(why.why));
+      results.assign(static_cast<size_t>(state.ranks()), {});
+      for (std::vector<SharedView> &views : results)
+        for (int32_t v : c.outputs)
+          views.push_back(unknown(v, std::string(why.why)));
     }
     bool started = c.op == "start";
     for (int64_t rank = 0; rank < state.ranks(); ++rank)
-      state.write(rank, c.outputs[0],
-                  started ? std::make_shared<View>(View{numElements(state.value(c.outputs[0]).shape), {}})
-                          : results[static_cast<size_t>(rank)]);
+      for (size_t i = 0; i < c.outputs.size(); ++i)
+        state.write(rank, c.outputs[i],
+                    started ? std::make_shared<View>(View{numElements(state.value(c.outputs[i]).shape), {}})
+                            : results[static_cast<size_t>(rank)][i]);
     if (started)
-      flights[intOf(c.attrs, "token")] = {c.outputs[0], std::move(results)};
+      flights[intOf(c.attrs, "token")] = {c.outputs, std::move(results)};
   }
 
   void finish(int64_t token) {
@@ -90,7 +93,8 @@ private:
     if (it == flights.end())
       return;
     for (int64_t rank = 0; rank < state.ranks(); ++rank)
-      state.write(rank, it->second.first, it->second.second[static_cast<size_t>(rank)]);
+      for (size_t i = 0; i < it->second.first.size(); ++i)
+        state.write(rank, it->second.first[i], it->second.second[static_cast<size_t>(rank)][i]);
     flights.erase(it);
   }
 
@@ -98,7 +102,8 @@ private:
   const Program &program;
   bool isReference;
   int32_t number = 0;
-  std::map<int64_t, std::pair<int32_t, std::vector<SharedView>>> flights; ///< by token: result, its views
+  /// By token: the results, their views by rank.
+  std::map<int64_t, std::pair<std::vector<int32_t>, std::vector<std::vector<SharedView>>>> flights;
 };
 
 /// Compares the outputs of the split program with the reference's.

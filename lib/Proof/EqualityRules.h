@@ -36,8 +36,9 @@ std::vector<SharedView> applyKernel(Terms &, const exe::Kernel &, const std::vec
 /// One command that is no collective, no wait, on one rank. Throws NoRule.
 void applyCommand(State &, const exe::Command &, int64_t rank);
 
-/// Results of a collective on every rank, from its operands there.
-std::vector<SharedView> applyCollective(State &, const exe::Command &, const std::vector<SharedView> &operands);
+/// Results of a collective by rank, from its operands by rank.
+std::vector<std::vector<SharedView>> applyCollective(State &, const exe::Command &,
+                                                     const std::vector<std::vector<SharedView>> &operands);
 
 /// Attributes of commands; throw NoRule when they are missing.
 int64_t intOf(const exe::Attrs &, const char *key);

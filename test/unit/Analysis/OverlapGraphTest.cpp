@@ -23,9 +23,10 @@ struct OverlapGraphTest : testing::Test {
   }
   /// The problem of `body`, a function of x: 64x64 and w: 64x64, on a grid of 2 x 4.
   OverlapGraph build(const std::string &body, OverlapGraphOptions options = {}, const char *topology = "cpu") {
-    std::string text = "comm.grid @grid [\"dp\", \"tp\"] = [2, 4]\nfunc.func @f(%x: tensor<64x64xf32>, %w: tensor<64x64xf32>) "
-                       "-> tensor<64x64xf32> {\n" +
-                       body + "}\n";
+    std::string text =
+        "comm.grid @grid [\"dp\", \"tp\"] = [2, 4]\nfunc.func @f(%x: tensor<64x64xf32>, %w: tensor<64x64xf32>) "
+        "-> tensor<64x64xf32> {\n" +
+        body + "}\n";
     module = parseSourceString<ModuleOp>(text, &context);
     std::string error;
     auto model = loadCostModel({topology, "", ""}, error);
