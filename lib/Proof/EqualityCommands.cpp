@@ -167,6 +167,9 @@ private:
     SharedView x = read(0);
     View y{size(), {}};
     int64_t elements = numElements(in(0).shape);
+    Shape each;
+    boxOf(sh, sh.members.front(), each);
+    require(static_cast<int64_t>(sh.members.size()) * numElements(each) == elements, badShapes);
     // Of replicated blocks the first is taken: last written.
     for (size_t i = sh.members.size(); i-- > 0;) {
       Shape local;
@@ -192,7 +195,8 @@ private:
 
   void matmul() {
     operands(2);
-    bool ta = intOf(c.attrs, "transpose_a") != 0, tb = intOf(c.attrs, "transpose_b") != 0;
+    auto isOn = [&](const char *key) { return c.attrs.count(key) != 0 && intOf(c.attrs, key) != 0; }; // off by default
+    bool ta = isOn("transpose_a"), tb = isOn("transpose_b");
     const Shape &a = in(0).shape, &b = in(1).shape, &y = out().shape;
     require(a.size() >= 2 && b.size() >= 2 && y.size() == std::max(a.size(), b.size()), badShapes);
     auto last = [](const Shape &x, bool transposed, int which) {

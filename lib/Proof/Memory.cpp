@@ -104,14 +104,30 @@ private:
     int32_t flying = step.kind == StepKind::Start ? step.call : -1;
     for (size_t k = 0; k < c.outputs.size(); ++k)
       checkOverlap(c, k);
-    for (int32_t v : c.inputs)
-      read(steps.access(v), flying);
+    for (size_t k = 0; k < c.inputs.size(); ++k) {
+      Access a = steps.access(c.inputs[k]);
+      if (k == 0)
+        leaveFill(c, a);
+      read(a, flying);
+    }
     for (int32_t v : c.outputs) {
       Access a = steps.access(v);
       Pattern strided;
       bool partial = c.op == "copy" && patternOf(c, a, strided);
       write(a, partial ? &strided : nullptr, flying);
     }
+  }
+
+  /// The rows of scatter_norm_gather's operand that are there; those behind them are fill, which nobody has to write.
+  void leaveFill(const exe::Command &c, Access &a) const {
+    auto rows = c.attrs.find("rows");
+    const auto *count = rows == c.attrs.end() ? nullptr : std::get_if<int64_t>(&rows->second);
+    const exe::Value &v = prog.values[static_cast<size_t>(a.value)];
+    if (exe::collectiveOf(c) != "scatter_norm_gather" || !count || *count < 0 || v.shape.empty())
+      return;
+    int64_t bytes = exe::byteSize(v.dtype, {*count, v.shape.back()});
+    if (bytes >= 0)
+      a.end = std::min(a.end, a.begin + bytes);
   }
 
   /// A result that overlaps an operand or another result: only where element i depends on element i, it may be the

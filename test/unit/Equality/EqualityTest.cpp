@@ -93,6 +93,6 @@ TEST(EqualityVerdict, NamesWhatFails) {
       c.op = "new_op";
   EqualityResult none = proveEqual(unknown, unknown.entries[0]);
   EXPECT_EQ(none.verdict, Equality::NotProved);
-  EXPECT_NE(none.reason.find("new_op has no rule"), std::string::npos) << none.reason;
+  EXPECT_NE(none.reason.find("new_op ('proj') has no rule"), std::string::npos) << none.reason;
 }
 } // namespace
