@@ -25,7 +25,7 @@ constexpr double kHysteresis = 0.02;
 
 struct Candidate {
   StringRef plan;
-  double stepUs = 0, hiddenUs = 0;
+  double stepUs = 0, hiddenUs = 0, collectives = 0;
   int64_t numOps = 0; ///< equal numbers and times: nothing matched
 };
 
@@ -142,8 +142,12 @@ private:
   void decide(func::FuncOp function, ArrayRef<Candidate> candidates, int64_t tokens) {
     const Candidate &plain = candidates.front(), *best = &plain;
     bool always = options.overlap == OverlapMode::Max;
+    // Per collective a gain below the price of handing one over is within the noise of the model, too.
+    std::string error;
+    auto model = loadCostModel(options.cost, error);
+    double noise = std::max(plain.stepUs * kHysteresis, (model ? model->chunkOverheadUs() : 0) * plain.collectives);
     for (const Candidate &candidate : candidates.drop_front())
-      if (always || (candidate.stepUs < plain.stepUs * (1 - kHysteresis) && candidate.stepUs < best->stepUs))
+      if (always || (candidate.stepUs < plain.stepUs - noise && candidate.stepUs < best->stepUs))
         best = &candidate;
     std::string others;
     bool hidesMore = false;
@@ -172,6 +176,7 @@ private:
     if (auto predicted = copy->getAttrOfType<DictionaryAttr>(kPredictedAttr)) {
       candidate.stepUs = cast<FloatAttr>(predicted.get("step_us")).getValueAsDouble();
       candidate.hiddenUs = cast<FloatAttr>(predicted.get("hidden_us")).getValueAsDouble();
+      candidate.collectives = cast<FloatAttr>(predicted.get("judged")).getValueAsDouble();
     }
     copy.walk([&](Operation *) { ++candidate.numOps; });
     copy.erase();

@@ -92,7 +92,7 @@ private:
       if (done.contains(seed))
         continue;
       RowRegion region(seed);
-      if (region.empty() || region.getRows() < parts * tile)
+      if (region.empty() || region.getRows() < parts || region.getRows() * region.getTokensPerRow() < parts * tile)
         continue;
       // One that shares ops with an earlier one is left to it.
       if (llvm::any_of(region.getOps(), [&](Operation *op) { return done.contains(op); }))

@@ -36,6 +36,8 @@ RowRegion::RowRegion(Operation *seed) {
   if (dim + 1 >= type.getRank())
     return;
   rows = type.getDimSize(dim);
+  for (int64_t size : type.getShape().slice(dim + 1).drop_back())
+    tokensPerRow *= size;
   rowDim[seed->getOperand(0)] = dim;
   if (!join(seed)) {
     rowDim.clear();

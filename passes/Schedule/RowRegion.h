@@ -18,7 +18,8 @@ public:
 
   bool empty() const { return ops.empty(); }
   int64_t getRows() const { return rows; }
-  ArrayRef<Operation *> getOps() const { return ops; } ///< in block order; the seed first
+  int64_t getTokensPerRow() const { return tokensPerRow; } ///< where the rows are the sequences of a batch
+  ArrayRef<Operation *> getOps() const { return ops; }     ///< in block order; the seed first
   int64_t countCollectives() const;
 
   /// Replaces the region by `parts` copies on parts of the rows; values that others read are put together again. The
@@ -33,7 +34,7 @@ private:
 
   SmallVector<Operation *> ops;
   llvm::MapVector<Value, int64_t> rowDim; ///< of each value that is cut: operand of the seed, results of the ops
-  int64_t rows = 0;
+  int64_t rows = 0, tokensPerRow = 1;
 };
 
 } // namespace mlir::comm

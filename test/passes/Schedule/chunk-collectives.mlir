@@ -77,6 +77,15 @@ func.func @cuts_operands_from_outside(%x: tensor<256x256xf32>, %r: tensor<256x25
   return %n, %s : tensor<256x256xf32>, tensor<256x256xf32>
 }
 
+// Of a batch the sequences are the rows.
+// CHECK-LABEL: func.func @cuts_a_batch
+// CHECK-COUNT-2: comm.all_reduce sum {{.*}} : tensor<1x64x256xf32>
+func.func @cuts_a_batch(%x: tensor<2x64x256xf32>) -> tensor<2x64x256xf32> {
+  %a = comm.all_reduce sum %x over @grid["tp"] : tensor<2x64x256xf32>
+  %t = math.tanh %a : tensor<2x64x256xf32>
+  return %t : tensor<2x64x256xf32>
+}
+
 // On a grid of two axes only the collective's own axis matters.
 // CHECK-LABEL: func.func @cuts_on_two_axes
 // CHECK-COUNT-2: comm.all_reduce sum {{.*}} over @grid["tp"] : tensor<128x256xf32>

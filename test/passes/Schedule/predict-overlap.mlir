@@ -85,7 +85,7 @@ func.func @order(%x: tensor<128x128xf32>, %y: tensor<512x512xf32>) -> (tensor<12
 
 //--- memory.mlir
 // The result of the reduction and the two products do not fit together: with the limit it waits, without it it would hide.
-// CHECK: all_reduce#0 {{.*}}: not overlapped, {{[0-9.]+}} us exposed: memory limit, {{.*}} us would be hidden without it
+// CHECK: all_gather#0 {{.*}}: not overlapped, {{[0-9.]+}} us exposed: memory limit, {{.*}} us would be hidden without it
 comm.grid @grid ["tp"] = [2]
 func.func @memory(%x: tensor<512x512xf32>, %y: tensor<512x512xf32>) -> tensor<512x512xf32> {
   %p = comm.matmul %y, %y : tensor<512x512xf32>, tensor<512x512xf32> -> tensor<512x512xf32>
