@@ -197,6 +197,8 @@ int commc::runSimulate(int argc, char **argv) {
   SimulateOptions options;
   if (int code = parseSimulateOptions(argc, argv, options); code >= 0)
     return code;
+  if (!options.study.empty())
+    return runStudy(options);
   auto file = llvm::MemoryBuffer::getFile(options.input, /*IsText=*/false, /*RequiresNullTerminator=*/false);
   if (!file)
     return fail(kBadModel, "E302", "cannot read '" + options.input + "': " + file.getError().message(), "", "");

@@ -21,12 +21,11 @@ int commc::parseSimulateOptions(int argc, char **argv, SimulateOptions &options)
   app.allow_extras();
   app.set_version_flag("--version", getVersionText());
   std::vector<std::string> slow;
-  app.add_option("executable", options.input, "a .commx file")->required();
+  app.add_option("executable", options.input, "a .commx file");
   app.add_flag("--json", options.json, "machine-readable result on standard output");
   app.add_flag("-q,--quiet", options.quiet, "totals only, no table of collectives");
   app.add_option("--entry", options.entry, "name of the entry (default: every one)");
-  app.add_option("--topology", options.topology, "name of a built-in machine, or a JSON file")
-      ->capture_default_str()
+  app.add_option("--topology", options.topology, "name of a built-in machine, or a JSON file (default: cpu)")
       ->group("Machine");
   app.add_option("--link", options.link, "one link for all ranks instead of the topology's, as in commrun: 1Gbit,50us")
       ->group("Machine");
@@ -46,6 +45,12 @@ int commc::parseSimulateOptions(int argc, char **argv, SimulateOptions &options)
       ->check(CLI::Range(0.0, 100.0))
       ->group("Disturbance");
   app.add_option("--seed", options.seed, "of the jitter")->capture_default_str()->group("Disturbance");
+  app.add_option(
+      "--study", options.study,
+      "instead of an executable: compare predictions with a published experiment, bench/overlap/token_weave.json");
+  app.add_option("--clock", options.clock,
+                 "of a study: factor on all compute (default: fitted to all published times without communication)")
+      ->check(CLI::Range(0.1, 10.0));
   app.add_option("--trace", options.trace, "write a Chrome trace of the (first) entry, as commrun does")
       ->group("Output");
   try {
@@ -58,6 +63,11 @@ int commc::parseSimulateOptions(int argc, char **argv, SimulateOptions &options)
   }
   if (!checkLeftovers(app))
     return kUsage;
+  if (options.input.empty() == options.study.empty())
+    return badUsage(options.input.empty() ? "executable is required" : "--study takes the place of the executable",
+                    "commc simulate --help");
+  if (options.topology.empty())
+    options.topology = options.study.empty() ? "cpu" : "h100_sxm";
   for (const std::string &text : slow) {
     auto [rank, factor] = llvm::StringRef(text).split(':');
     int64_t number;

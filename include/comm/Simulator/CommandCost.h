@@ -20,6 +20,9 @@ struct ComputeQuery {
 /// `c` is no collective and no wait. Operands of `c` exist in `program`.
 ComputeQuery computeQuery(const exe::Program &, const exe::Command &c, const cost::Device &);
 double computeUs(const cost::CostModel &, const ComputeQuery &);
+/// As CostModel::attentionUs, also for several new tokens behind a past on a GPU: measurements have long prefills and
+/// single tokens. What lies between is cut out of the prefill of all tokens by its share of pairs.
+double attentionUs(const cost::CostModel &, const cost::AttentionQuery &);
 
 /// What a collective moves, and what it computes besides.
 struct CollectiveCost {

@@ -128,6 +128,16 @@ ComputeQuery computeQuery(const exe::Program &program, const exe::Command &c, co
   return q;
 }
 
+double attentionUs(const cost::CostModel &model, const cost::AttentionQuery &q) {
+  if (model.topology().device.cpu || !q.causal || q.newTokens <= 1 || q.pastTokens <= 0 || q.window > 0)
+    return model.attentionUs(q);
+  cost::AttentionQuery whole = q;
+  whole.newTokens += q.pastTokens;
+  whole.pastTokens = 0;
+  auto fresh = static_cast<double>(q.newTokens), past = static_cast<double>(q.pastTokens), all = fresh + past;
+  return model.attentionUs(whole) * (fresh * past + fresh * (fresh + 1) / 2) / (all * (all + 1) / 2);
+}
+
 double computeUs(const cost::CostModel &model, const ComputeQuery &q) {
   switch (q.kind) {
   case ComputeQuery::None:
@@ -135,7 +145,7 @@ double computeUs(const cost::CostModel &model, const ComputeQuery &q) {
   case ComputeQuery::Gemm:
     return model.gemmUs(q.gemm);
   case ComputeQuery::Attention:
-    return model.attentionUs(q.attention);
+    return attentionUs(model, q.attention);
   case ComputeQuery::Memory:
     return model.memoryUs(q.memory);
   }
