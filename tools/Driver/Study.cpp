@@ -17,7 +17,7 @@ using sim::WeavePlan;
 
 namespace {
 constexpr double tolerance = 0.05; // of a speed-up
-constexpr double tie = 0.01;       // a published gain from which on it counts
+constexpr double tie = 0.015;      // a published gain from which on it counts
 
 struct Row {
   const sim::WeaveModel *model;
