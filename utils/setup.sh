@@ -18,7 +18,8 @@ for job in "$@"; do
   case $job in
     demo) lists+=(python/requirements-demo.txt) ;;
     test)
-      packages+=(libgtest-dev clang-format-22 libclang-rt-22-dev shellcheck git)
+      packages+=(libgtest-dev clang-format-22 libclang-rt-22-dev shellcheck git
+        libopenmpi-dev openmpi-bin) # ranks over MPI; without it those tests are skipped
       lists+=(python/requirements-test.txt)
       ;;
     *) die 2 "unknown job '$job'; usage: utils/setup.sh [demo|test]..." ;;

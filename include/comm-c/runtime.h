@@ -54,6 +54,10 @@ typedef struct {
 
 typedef enum { COMM_RANKS_PROCESSES = 0, COMM_RANKS_THREADS } comm_ranks_as;
 
+/* Shared memory: the session starts its ranks. MPI: this process is one of them, started by mpirun; every rank makes
+ * the same calls in the same order with the same inputs and gets the same outputs. One session over MPI per process. */
+typedef enum { COMM_TRANSPORT_SHM = 0, COMM_TRANSPORT_MPI } comm_transport;
+
 typedef struct {
   size_t struct_size; /* sizeof(comm_session_options): old callers may meet new libraries */
   comm_ranks_as ranks_as;
@@ -63,6 +67,7 @@ typedef struct {
   int32_t threads;      /* compute threads per rank; 0: one */
   int64_t timeout_ms;   /* deadline of every wait for another rank; 0: 60 s */
   const char *link;     /* "1Gbit,50us": a link between ranks that is emulated in shared memory; NULL: none */
+  comm_transport transport;
 } comm_session_options;
 
 typedef struct {
@@ -80,6 +85,7 @@ typedef struct {
    * for ranks that had not come yet, which no faster link would change. Compute: the run less all waits, largest over
    * ranks. */
   double compute_ms, communication_ms, hidden_ms, exposed_ms, late_ms;
+  int64_t rank; /* that this process is over MPI; else 0 */
 } comm_session_stats;
 
 /* One collective of the last run; times as in comm_session_stats, mean over ranks. */

@@ -14,8 +14,8 @@ struct EngineOptions {
 };
 
 struct RunResult {
-  int64_t bytesSent = 0;   ///< largest over ranks
-  int64_t collectives = 0; ///< smallest over ranks
+  int64_t bytesSent = 0;           ///< largest over ranks
+  int64_t collectives = INT64_MAX; ///< smallest over ranks
   int64_t planned = 0;
   int64_t waitNs = 0;                ///< largest over ranks
   int64_t computeNs = 0;             ///< largest over ranks: the run less its waits
@@ -23,6 +23,23 @@ struct RunResult {
   std::vector<CollectiveTimes> each; ///< mean over ranks
   std::vector<std::vector<TraceEvent>> trace;
 };
+
+/// What a rank says after a run, besides the times of its collectives and its trace. Plain data: it crosses processes.
+struct RankReport {
+  int64_t waitNs = 0, runNs = 0, collectives = 0, planned = 0, bytesSent = 0, weightBytes = 0;
+  int64_t events = 0; ///< of the trace
+  void set(const RunCounters &c, int64_t plannedCollectives) {
+    waitNs = c.waitNs;
+    runNs = c.runNs;
+    collectives = c.collectives;
+    planned = plannedCollectives;
+  }
+};
+/// Joins what one of `ranks` ranks says to the result of the run.
+void addReport(const RankReport &, const std::vector<CollectiveTimes> &, std::vector<TraceEvent> trace, size_t ranks,
+               RunResult &);
+/// Every rank has executed every collective of the plan.
+Status checkPlanned(const RunResult &);
 
 class Engine {
 public:
@@ -34,6 +51,8 @@ public:
   /// False: every collective that the program starts is executed at once, for comparison.
   virtual void setOverlap(bool on) = 0;
   virtual int64_t weightBytes() const = 0; ///< largest over ranks
+  /// The rank that this process is; 0 where it hosts all of them.
+  virtual int32_t processRank() const { return 0; }
 };
 
 /// One rank, in the caller's process and thread. All arguments are borrowed.
@@ -43,6 +62,9 @@ Status createSoloEngine(const LoadedExecutable &, const WeightFiles *, const Nat
 /// Several ranks behind the launcher; inputs and outputs go through memory that all of them share.
 Status createGroupEngine(const LoadedExecutable &, const WeightFiles *, const NativeCode *, const EngineOptions &,
                          std::unique_ptr<Engine> &out);
+/// This process is one rank of an MPI world; all of them call everything in step. Fails cleanly without MPI.
+Status createMpiEngine(const LoadedExecutable &, const WeightFiles *, const NativeCode *, const EngineOptions &,
+                       std::unique_ptr<Engine> &out);
 /// The factory of the program behind a process rank: loads the executable that the setup names.
 Status createProcessRank(const RankEnvironment &, std::unique_ptr<RankMain> &out);
 

@@ -63,7 +63,7 @@ struct Executor::Impl {
       for (const exe::Port &port : *ports) {
         PortState s{&port, PortTransfer(port, prog.grid, ctx.rank)};
         s.direct = s.transfer.direct();
-        s.writer = s.transfer.writes();
+        s.writer = s.transfer.writes() || ctx.ownOutputs;
         s.bytes = s.transfer.localBytes();
         auto index = static_cast<int64_t>(states->size());
         // An input needs room for its part unless it is used in place; an output, where commands write to its storage.

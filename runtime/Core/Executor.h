@@ -24,6 +24,7 @@ struct RankContext {
   MicroKernelChoice microKernel = MicroKernelChoice::Auto;
   Team *team = nullptr;
   CommQueue *comm = nullptr; ///< null: every group must be one rank
+  bool ownOutputs = false;   ///< see RankOptions
 };
 
 class Executor {

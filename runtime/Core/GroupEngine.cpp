@@ -60,11 +60,7 @@ private:
   }
 };
 
-/// Fixed part of a reply; `planned` times of collectives and trace events follow.
-struct Reply {
-  int64_t waitNs = 0, runNs = 0, collectives = 0, planned = 0, bytesSent = 0, weightBytes = 0;
-};
-
+/// A reply: a RankReport, the times of `planned` collectives, trace events.
 template <class T> void append(std::string &to, const std::vector<T> &list) {
   to.append(reinterpret_cast<const char *>(list.data()), list.size() * sizeof(T));
 }
@@ -100,7 +96,7 @@ public:
   }
 
   Status handle(const std::string &request, std::string &reply) override {
-    Reply head;
+    RankReport head;
     head.weightBytes = rank->weightBytes();
     std::vector<TraceEvent> events;
     std::vector<CollectiveTimes> each;
@@ -131,7 +127,7 @@ private:
     return s;
   }
 
-  Status run(size_t entry, Reply &head, std::vector<CollectiveTimes> &each, std::vector<TraceEvent> &events) {
+  Status run(size_t entry, RankReport &head, std::vector<CollectiveTimes> &each, std::vector<TraceEvent> &events) {
     std::vector<const void *> in;
     std::vector<void *> out;
     for (size_t offset : layout->inputs[entry])
@@ -144,12 +140,10 @@ private:
     int64_t sentBefore = comm->bytesSent();
     Status s = rank->run(entry, in, out, counters, options.trace ? &trace : nullptr);
     events.resize(static_cast<size_t>(trace.count));
-    each = std::move(counters.each);
-    head.waitNs = counters.waitNs;
-    head.runNs = counters.runNs;
-    head.collectives = counters.collectives;
-    head.planned = rank->plannedCollectives(entry);
+    head.set(counters, rank->plannedCollectives(entry));
+    head.events = trace.count;
     head.bytesSent = comm->bytesSent() - sentBefore;
+    each = std::move(counters.each);
     return s;
   }
 
@@ -194,7 +188,7 @@ public:
     if (Status s = group->call("", replies); !s)
       return s;
     for (const std::string &text : replies) {
-      Reply reply;
+      RankReport reply;
       if (!parse(text, reply))
         return {Code::Internal, "a rank sent a reply that cannot be read"};
       largestWeights = std::max(largestWeights, reply.weightBytes);
@@ -211,29 +205,21 @@ public:
     std::vector<std::string> replies;
     if (Status s = group->call((overlap ? "+" : "-") + std::to_string(entry), replies); !s)
       return s;
-    result.collectives = INT64_MAX;
     for (const std::string &text : replies) {
-      Reply reply;
+      RankReport reply;
       if (!parse(text, reply))
         return {Code::Internal, "a rank sent a reply that cannot be read"};
-      result.waitNs = std::max(result.waitNs, reply.waitNs);
-      result.computeNs = std::max(result.computeNs, reply.runNs - reply.waitNs);
-      result.bytesSent = std::max(result.bytesSent, reply.bytesSent);
-      result.collectives = std::min(result.collectives, reply.collectives);
-      result.planned = std::max(result.planned, reply.planned);
       size_t timesBytes = static_cast<size_t>(reply.planned) * sizeof(CollectiveTimes);
       std::vector<CollectiveTimes> each(static_cast<size_t>(reply.planned));
-      std::vector<TraceEvent> events((text.size() - sizeof(Reply) - timesBytes) / sizeof(TraceEvent));
+      std::vector<TraceEvent> events((text.size() - sizeof(RankReport) - timesBytes) / sizeof(TraceEvent));
       if (!each.empty())
-        std::memcpy(each.data(), text.data() + sizeof(Reply), timesBytes);
+        std::memcpy(each.data(), text.data() + sizeof(RankReport), timesBytes);
       if (!events.empty())
-        std::memcpy(events.data(), text.data() + sizeof(Reply) + timesBytes, events.size() * sizeof(TraceEvent));
-      addMean(each, replies.size(), result.each);
-      result.trace.push_back(std::move(events));
+        std::memcpy(events.data(), text.data() + sizeof(RankReport) + timesBytes, events.size() * sizeof(TraceEvent));
+      addReport(reply, each, std::move(events), replies.size(), result);
     }
-    if (result.collectives != result.planned)
-      return {Code::Internal, "a rank executed " + std::to_string(result.collectives) + " collectives of " +
-                                  std::to_string(result.planned) + " planned"};
+    if (Status s = checkPlanned(result); !s)
+      return s;
     for (size_t i = 0; i < outputs.size(); ++i)
       std::memcpy(outputs[i], memory + layout.outputs[entry][i], bytesOf(program.outputs[i]));
     return Status::ok();
@@ -244,11 +230,11 @@ public:
 
 private:
   static size_t bytesOf(const exe::Port &port) { return static_cast<size_t>(exe::byteSize(port.dtype, port.shape)); }
-  static bool parse(const std::string &text, Reply &reply) {
-    if (text.size() < sizeof(Reply))
+  static bool parse(const std::string &text, RankReport &reply) {
+    if (text.size() < sizeof(RankReport))
       return false;
-    std::memcpy(&reply, text.data(), sizeof(Reply));
-    size_t rest = text.size() - sizeof(Reply), most = rest / sizeof(CollectiveTimes);
+    std::memcpy(&reply, text.data(), sizeof(RankReport));
+    size_t rest = text.size() - sizeof(RankReport), most = rest / sizeof(CollectiveTimes);
     if (rest == 0) // the answer to the empty request
       return true;
     return reply.planned >= 0 && static_cast<size_t>(reply.planned) <= most &&

@@ -45,6 +45,7 @@ Status Rank::create(const LoadedExecutable &loaded, const WeightFiles *files, co
   context.native = native;
   context.team = &out->team;
   context.comm = comm;
+  context.ownOutputs = options.ownOutputs;
   // 52 bits of the hash, then split or reference, then the entry: ranks that run different programs must not match.
   uint64_t identity = std::strtoull(loaded.hash.substr(0, 13).c_str(), nullptr, 16) << 12 | uint64_t(options.reference)
                                                                                                 << 11;

@@ -8,6 +8,7 @@ namespace comm::rt {
 struct RankOptions {
   bool reference = false; ///< the unsplit programs
   int threads = 1;
+  bool ownOutputs = false; ///< outputs are not memory that all ranks share: each keeps all that it has
 };
 
 /// The program of an entry that a session runs.

@@ -55,10 +55,12 @@ Status Session::create(std::shared_ptr<const LoadedExecutable> loaded, const com
   Session &s = *out;
   s.loaded = std::move(loaded);
   const exe::Executable &exe = s.loaded->exe;
-  int ranksAs = numberOf(o.ranks_as);
+  int ranksAs = numberOf(o.ranks_as), transport = numberOf(o.transport);
   if (o.threads < 0 || o.threads > 1024 || o.timeout_ms < 0 ||
-      (ranksAs != COMM_RANKS_PROCESSES && ranksAs != COMM_RANKS_THREADS))
-    return {Code::InvalidArgument, "session options: threads, timeout_ms or ranks_as is out of range"};
+      (ranksAs != COMM_RANKS_PROCESSES && ranksAs != COMM_RANKS_THREADS) ||
+      (transport != COMM_TRANSPORT_SHM && transport != COMM_TRANSPORT_MPI))
+    return {Code::InvalidArgument, "session options: threads, timeout_ms, ranks_as or transport is out of range"};
+  bool overMpi = transport == COMM_TRANSPORT_MPI;
   s.options.reference = o.reference != 0;
   s.options.threads = ranksAs == COMM_RANKS_THREADS;
   s.options.trace = o.trace != 0;
@@ -68,7 +70,9 @@ Status Session::create(std::shared_ptr<const LoadedExecutable> loaded, const com
   if (o.link && !parseLinkModel(o.link, s.options.link))
     return {Code::InvalidArgument, "the link '" + std::string(o.link) +
                                        "' is not a rate and a latency, for example 1Gbit,50us or 125MB,0.05ms"};
-  s.linkName = linkText(s.options.link);
+  if (overMpi && s.options.link.active())
+    return {Code::InvalidArgument, "a link is emulated between ranks that share memory, not over MPI"};
+  s.linkName = overMpi ? "MPI" : linkText(s.options.link);
   if (Status st = requireSupportedCpu(); !st)
     return st;
   int64_t ranks = programOf(exe.entries[0], s.options.reference).grid.ranks();
@@ -77,7 +81,7 @@ Status Session::create(std::shared_ptr<const LoadedExecutable> loaded, const com
       return {Code::Unsupported,
               "entries '" + exe.entries[0].name + "' and '" + e.name + "' are for different numbers of ranks"};
   int64_t arenas = 0;
-  if (__builtin_mul_overflow(arenaBytes(exe, s.options.reference), ranks, &arenas))
+  if (__builtin_mul_overflow(arenaBytes(exe, s.options.reference), overMpi ? 1 : ranks, &arenas))
     arenas = INT64_MAX;
   if (Status st = requireMemory(arenas, "the arenas of " + std::to_string(ranks) + (ranks == 1 ? " rank" : " ranks"));
       !st)
@@ -86,6 +90,8 @@ Status Session::create(std::shared_ptr<const LoadedExecutable> loaded, const com
     return st;
   if (Status st = WeightFiles::open(exe, s.loaded->path, true, s.files); !st)
     return st;
+  if (overMpi)
+    return createMpiEngine(*s.loaded, s.files.get(), s.native.get(), s.options, s.engine);
   // One rank needs no company: it runs here, on the caller's own buffers.
   return (ranks == 1 ? createSoloEngine : createGroupEngine)(*s.loaded, s.files.get(), s.native.get(), s.options,
                                                              s.engine);
@@ -161,10 +167,11 @@ void Session::stats(comm_session_stats &out) const {
   out.wait_ms_max = static_cast<double>(last.waitNs) / 1e6;
   out.bytes_sent_per_rank = last.bytesSent;
   out.collectives_planned = last.planned;
-  out.collectives_executed = last.collectives;
+  out.collectives_executed = last.collectives == INT64_MAX ? 0 : last.collectives; // nothing ran
   out.arena_bytes = arenaBytes(loaded->exe, options.reference);
   out.weight_bytes = engine->weightBytes();
   out.ranks = programOf(loaded->exe.entries[0], options.reference).grid.ranks();
+  out.rank = engine->processRank();
   out.compute_ms = static_cast<double>(last.computeNs) / 1e6;
   for (const CollectiveTimes &t : last.each) {
     out.communication_ms += static_cast<double>(t.movedNs) / 1e6;

@@ -1,7 +1,6 @@
 //===- Bench.cpp - timing a call ------------------------------------------===//
 #include "Bench.h"
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
@@ -76,12 +75,13 @@ struct Totals {
 } // namespace
 
 BenchResult bench(const Executable &exe, Session &session, const Call &call, const Options &options) {
-  using Clock = std::chrono::steady_clock;
   TensorMap outputs = session.makeOutputs(call.entry);
-  auto until = Clock::now() + std::chrono::duration<double, std::milli>(options.warmupMs);
-  do
+  // By the time of the session, which all ranks of an MPI world agree on: they must make the same number of runs.
+  double warm = 0;
+  do {
     session.run(call, outputs);
-  while (Clock::now() < until);
+    warm += session.stats().last_ms;
+  } while (warm < options.warmupMs);
   BenchResult result;
   result.link = session.link();
   result.predictedMs = exe.predictedMs();
@@ -151,8 +151,11 @@ std::string benchText(const BenchResult &r, const Options &options) {
   out += "Waiting for communication: " + format("%.1f", 100 * r.waitShare) + "% of the time (slowest rank)\n";
   out += "Bytes sent per rank " + bytesText(static_cast<double>(s.bytes_sent_per_rank)) + "   Collectives " +
          std::to_string(s.collectives_executed) + "/" + std::to_string(s.collectives_planned) + " executed   Ranks " +
-         std::to_string(s.ranks) + " as " + (options.threadsAsRanks ? "threads" : "processes") + " x " +
-         std::to_string(options.threads) + (options.threads == 1 ? " thread\n" : " threads\n");
+         std::to_string(s.ranks) + " as " +
+         (options.mpi              ? "MPI processes"
+          : options.threadsAsRanks ? "threads"
+                                   : "processes") +
+         " x " + std::to_string(options.threads) + (options.threads == 1 ? " thread\n" : " threads\n");
   out += "Arena " + bytesText(static_cast<double>(s.arena_bytes)) + "   Weights " +
          bytesText(static_cast<double>(s.weight_bytes)) + " per rank   Environment: " + cpuName() + ", " +
          std::to_string(std::thread::hardware_concurrency()) + " cores" +

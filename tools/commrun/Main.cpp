@@ -124,13 +124,20 @@ Call runCalls(const Options &o, const Executable &exe, Session &session, Session
   return call;
 }
 
-int run(const Options &o) {
+int run(Options o) {
   Executable exe(o.executable);
   if (o.verbose)
     std::fprintf(stderr, "executable %s  hash %s\n", o.executable.c_str(), comm_executable_hash(exe.handle));
   Report report;
   {
     Session session(exe, o, false);
+    if (session.stats().rank != 0) { // the first rank speaks for all
+      o.quiet = true;
+      o.json = false;
+      o.verify.reset();
+      o.expect.clear();
+      o.saveOutputs.clear();
+    }
     std::unique_ptr<Session> reference;
     if (o.verify)
       reference = std::make_unique<Session>(exe, o, true);
@@ -143,7 +150,7 @@ int run(const Options &o) {
     report.stats = session.stats();
     report.link = session.link();
     report.each = report.benched ? report.bench.each : session.collectives();
-    if (!o.trace.empty()) {
+    if (!o.trace.empty() && report.stats.rank == 0) {
       const char *text = session.trace();
       if (!text)
         throw Failure{1, "E101", "the runtime recorded no trace"};

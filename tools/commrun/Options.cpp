@@ -102,7 +102,7 @@ int parseOptions(int argc, char **argv, Options &o) {
   app.get_formatter()->column_width(34);
   app.option_defaults()->always_capture_default();
   std::vector<std::string> inputs, expects;
-  std::string verify, ranksAs = "processes";
+  std::string verify, ranksAs = "processes", transport = "shm";
   app.set_version_flag("--version", std::string("commrun ") + comm_runtime_version(), "print the version and exit");
   app.add_option("executable", o.executable, "the .commx file")->required()->type_name("FILE");
 
@@ -163,6 +163,10 @@ int parseOptions(int argc, char **argv, Options &o) {
   app.add_option("--ranks-as", ranksAs, "what a rank is")
       ->check(CLI::IsMember({"processes", "threads"}))
       ->group("Running");
+  app.add_option("--transport", transport,
+                 "shm: this process starts the ranks on this machine; mpi: mpirun starts a commrun per rank")
+      ->check(CLI::IsMember({"shm", "mpi"}))
+      ->group("Running");
   app.add_option("--link", o.link, "emulate a link between the ranks: rate per direction and latency, as in 1Gbit,50us")
       ->type_name("RATE,LATENCY")
       ->group("Running");
@@ -177,6 +181,7 @@ int parseOptions(int argc, char **argv, Options &o) {
              "  commrun m.commx --bench --iterations=100 --warmup=500 --json\n"
              "  commrun m.commx --input @inputs.npz --trace t.json --ranks-as=threads --threads=2\n"
              "  commrun m.commx --bench -v --link 1Gbit,50us\n"
+             "  mpirun -n 2 commrun m.commx --transport=mpi --input @inputs.npz\n"
              "  commrun m.commx --random-seed=7 --entry=main --timeout=10 --trust-native\n"
              "Exit codes: 0 ok, 1 internal, 2 usage, 3 bad or untrusted executable, 4 unsupported, 5 does not fit,\n"
              "  6 device missing, 7 results differ, 8 a rank died or timed out, 130 interrupted.");
@@ -199,6 +204,7 @@ int parseOptions(int argc, char **argv, Options &o) {
   if (verifyOption->count() > 0)
     o.verify = parseTolerance(verify, "--verify");
   o.threadsAsRanks = ranksAs == "threads";
+  o.mpi = transport == "mpi";
   size_t calls = std::max<size_t>(o.calls.size(), 1);
   if (!o.expect.empty() && o.expect.size() != calls)
     usage(std::to_string(calls) + " calls, but --expect is given " + std::to_string(o.expect.size()) + " times",

@@ -63,6 +63,7 @@ Session::Session(const Executable &exe, const Options &options, bool reference) 
   o.threads = options.threads;
   o.timeout_ms = std::max<int64_t>(1, static_cast<int64_t>(options.timeoutS * 1000));
   o.link = reference || options.link.empty() ? nullptr : options.link.c_str();
+  o.transport = options.mpi && !reference ? COMM_TRANSPORT_MPI : COMM_TRANSPORT_SHM;
   check(comm_session_create(exe.handle, &o, &handle));
 }
 

@@ -1,0 +1,50 @@
+//===- MpiTransport.h - collectives over MPI messages -----------*- C++ -*-===//
+// For ranks on several machines. One thread per process owns every call of MPI: it posts non-blocking messages, tests
+// them and sleeps in between, so that compute keeps the core; MPI by itself would move nothing, or spin.
+//
+// An operation: every member sends its signature to all others, then its data in pieces; receives are posted when all
+// signatures have come and fit. Reductions run in group order piece by piece as they arrive: all_reduce of small
+// operands exchanges them whole, of large ones each member reduces its part and sends the result. Messages of a pair
+// of ranks keep their order and both issue their common operations in the same order, so fixed tags suffice.
+//
+// Abort is a message of its own that every rank listens for. A rank that fails does not finalize MPI: when its process
+// ends, MPI ends the others.
+//===----------------------------------------------------------------------===//
+#pragma once
+#include "runtime/Transport/Mpi/MpiApi.h"
+#include "runtime/Transport/Transport.h"
+#include <memory>
+
+namespace comm::rt::mpi {
+
+struct MpiOptions {
+  int64_t chunkBytes = 256 << 10;                           ///< of a message
+  int64_t window = 8;                                       ///< messages under way per peer and direction
+  int64_t oneShotBytes = 32 << 10;                          ///< largest all_reduce that is exchanged whole; per rank
+  int64_t shortestSleepNs = 20000, longestSleepNs = 200000; ///< between two looks while data is under way
+};
+
+class MpiTransport final : public Transport {
+public:
+  /// Starts MPI; once per process. Every rank of the MPI world calls it.
+  static Status create(const MpiOptions &, std::unique_ptr<MpiTransport> &out);
+  /// Meets the others and finalizes MPI. After a failure, or when they do not come within five seconds, it does not.
+  ~MpiTransport() override;
+
+  int32_t rank() const override;
+  int32_t size() const override;
+  Status allocateArena(size_t bytes, void *&out) override;
+  Status run(const Collective &, const WaitBudget &) override;
+  void abort(const Status &why) override;
+  int64_t bytesSent() const override;
+  int64_t metNs() const override;
+  /// "Open MPI v4.1.4, ...".
+  std::string library() const;
+
+private:
+  MpiTransport();
+  struct Impl;
+  std::unique_ptr<Impl> impl;
+};
+
+} // namespace comm::rt::mpi
