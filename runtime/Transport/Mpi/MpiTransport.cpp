@@ -288,6 +288,14 @@ struct MpiTransport::Impl {
         return;
   }
 
+  /// MPI was not finalized and may still know buffers of ours.
+  static void keepForEver(std::unique_ptr<Impl> impl) {
+    static std::mutex one;
+    static auto *kept = new std::vector<std::unique_ptr<Impl>>;
+    std::lock_guard<std::mutex> lock(one);
+    kept->push_back(std::move(impl));
+  }
+
   const MpiOptions options;
   const MpiApi *api = nullptr;
   int rank = 0, ranks = 1;
@@ -320,6 +328,10 @@ Status MpiTransport::create(const MpiOptions &options, std::unique_ptr<MpiTransp
     return {Code::DeviceMissing, error};
   if (taken.exchange(true))
     return {Code::Unsupported, "MPI can be started once: a process has one session over MPI in its life"};
+  return create(options, api, out);
+}
+
+Status MpiTransport::create(const MpiOptions &options, const MpiApi *api, std::unique_ptr<MpiTransport> &out) {
   std::unique_ptr<MpiTransport> transport(new MpiTransport);
   transport->impl = std::make_unique<Impl>(options);
   transport->impl->api = api;
@@ -344,8 +356,8 @@ MpiTransport::~MpiTransport() {
     impl->wake.notify_one();
   }
   impl->thread.join();
-  if (!impl->failure) // MPI was not finalized: it may still know what lies here
-    (void)impl.release();
+  if (!impl->failure)
+    Impl::keepForEver(std::move(impl));
   else if (impl->arena)
     ::munmap(impl->arena, impl->arenaBytes);
 }

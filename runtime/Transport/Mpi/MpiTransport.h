@@ -28,6 +28,8 @@ class MpiTransport final : public Transport {
 public:
   /// Starts MPI; once per process. Every rank of the MPI world calls it.
   static Status create(const MpiOptions &, std::unique_ptr<MpiTransport> &out);
+  /// Over these calls instead of the plugin's, as often as they like.
+  static Status create(const MpiOptions &, const MpiApi *, std::unique_ptr<MpiTransport> &out);
   /// Meets the others and finalizes MPI. After a failure, or when they do not come within five seconds, it does not.
   ~MpiTransport() override;
 

@@ -81,8 +81,8 @@ private:
 float valueOf(size_t rank, int64_t i) { return static_cast<float>((static_cast<int64_t>(rank) * 7 + i * 3) % 11 - 5); }
 
 /// Every element once per rank order: sums are exact, so any order gives the same; positions are what can go wrong.
-void check(CollectiveKind kind, size_t ranks, int64_t count, bool inPlace, const ExchangeOptions &options, uint64_t seed,
-           int64_t *sentBytes = nullptr) {
+void check(CollectiveKind kind, size_t ranks, int64_t count, bool inPlace, const ExchangeOptions &options,
+           uint64_t seed, int64_t *sentBytes = nullptr) {
   SCOPED_TRACE(std::string(collectiveName(kind)) + " of " + std::to_string(count) + " over " + std::to_string(ranks) +
                (inPlace ? ", in place" : "") + ", pieces of " + std::to_string(options.chunkBytes));
   bool gathers = kind == CollectiveKind::AllGather || kind == CollectiveKind::AllToAll;
