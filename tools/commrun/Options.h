@@ -30,7 +30,8 @@ struct Options {
   std::vector<ExpectFile> expect;
   std::optional<Tolerance> verify;
   std::string saveOutputs, trace, entry, link;
-  bool chain = true, bench = false, json = false, trustNative = false, threadsAsRanks = false, quiet = false, mpi = false;
+  bool chain = true, bench = false, json = false, trustNative = false, threadsAsRanks = false, quiet = false,
+       mpi = false;
   int verbose = 0;
   uint64_t seed = 0;
   int iterations = 50, threads = 1;
