@@ -18,7 +18,8 @@ ENVIRONMENT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": 
 
 
 @pytest.fixture(scope="module", autouse=True)
-def mpi():
+def mpi(tmp_path_factory):
+    ENVIRONMENT["OMPI_MCA_orte_tmpdir_base"] = str(tmp_path_factory.mktemp("mpi"))
     if not shutil.which("mpirun"):
         pytest.skip("there is no mpirun on PATH")
     if not (tools.find("commrun").parents[1] / "lib" / "libcommc_mpi.so").exists():
