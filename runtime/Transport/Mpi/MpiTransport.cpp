@@ -17,7 +17,7 @@
 
 namespace comm::rt::mpi {
 namespace {
-constexpr int64_t goodbyeMs = 5000;        ///< how long the end of a session waits for the others
+constexpr int64_t goodbyeMs = 60000;       ///< how long the end of a session waits for the others
 constexpr int64_t tellNs = 300000000;      ///< how long a failed rank tries to tell the others
 constexpr int64_t longestIdleNs = 5000000; ///< between two looks while no operation is under way
 
@@ -119,7 +119,7 @@ struct MpiTransport::Impl {
         c.group.push_back(r);
       c.planId = -1;
       c.label = "the end of the session";
-      WaitBudget budget{goodbyeMs, 0};
+      WaitBudget budget{std::clamp<int64_t>(patienceMs, 1, goodbyeMs), 0};
       auto last = std::make_unique<Running>(c, budget);
       Status s = last->op.prepare(rank, ranks);
       if (s)
@@ -310,6 +310,7 @@ struct MpiTransport::Impl {
   std::condition_variable wake, ready;
   Running *job = nullptr;
   bool stop = false;
+  int64_t patienceMs = goodbyeMs; ///< of the last operation
   Status outcome, failure;
   // Of the callers.
   std::deque<std::unique_ptr<Running>> graves;
@@ -396,6 +397,7 @@ Status MpiTransport::run(const Collective &c, const WaitBudget &budget) {
     if (!impl->failure)
       return impl->failure;
     impl->job = running.get();
+    impl->patienceMs = budget.timeoutMs > 0 ? budget.timeoutMs : goodbyeMs;
     impl->wake.notify_one();
     impl->ready.wait(lock, [&] { return impl->job == nullptr; });
     s = impl->outcome;

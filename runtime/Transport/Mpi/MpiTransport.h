@@ -30,7 +30,7 @@ public:
   static Status create(const MpiOptions &, std::unique_ptr<MpiTransport> &out);
   /// Over these calls instead of the plugin's, as often as they like.
   static Status create(const MpiOptions &, const MpiApi *, std::unique_ptr<MpiTransport> &out);
-  /// Meets the others and finalizes MPI. After a failure, or when they do not come within five seconds, it does not.
+  /// Meets the others and finalizes MPI. After a failure, or when they do not come in time, it does not.
   ~MpiTransport() override;
 
   int32_t rank() const override;
