@@ -145,7 +145,8 @@ TEST(ShmTransport, TimesOutAndNamesTheMissing) {
     c.planId = 5;
     Status s = t.run(c, {1000, 0}); // long enough that the other thread has started on a busy machine
     EXPECT_EQ(s.code, Code::Timeout);
-    EXPECT_NE(s.text.find("1000 ms in barrier #5 for rank 2 (before its first operation)"), std::string::npos) << s.text;
+    EXPECT_NE(s.text.find("1000 ms in barrier #5 for rank 2 (before its first operation)"), std::string::npos)
+        << s.text;
   });
 }
 
