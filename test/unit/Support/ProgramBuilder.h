@@ -154,12 +154,17 @@ inline Executable makeScatterNorm(int64_t ranks, int64_t rows, int variant = 0) 
     int32_t in = b.comm({n, own, 4}), normed = b.comm({n, own, 4}), sum = b.comm({own, 4}), room = b.comm({own, 4}),
             residual = b.arena({own, 4});
     const Value &place = b.program.values[normed];
-    int32_t result = b.value({Storage::Arena, 0, place.offset, DType::F32, {rows, 4}, ""});
-    int32_t inRows = b.value({Storage::Arena, 0, b.program.values[in].offset, DType::F32, {rows, 4}, ""});
+    int32_t result = b.value({Storage::Arena, place.index, place.offset, DType::F32, {rows, 4}, ""});
+    const Value &whole = b.program.values[in];
+    int32_t inRows = b.value({Storage::Arena, whole.index, whole.offset, DType::F32, {rows, 4}, ""});
     Layout byRows = split ? splitOn(2, 0, {"tp"}) : Layout{};
     int32_t x = b.input("x", {rows, 4});
     int32_t r = b.input("r", {rows, 4}, byRows);
-    b.command("fill", {}, {in}, {{"value", std::numeric_limits<double>::quiet_NaN()}});
+    if (n * own > rows) {
+      const Value &all = b.program.values[in];
+      int32_t tail = b.value({Storage::Arena, all.index, all.offset + rows * 16, DType::F32, {n * own - rows, 4}, ""});
+      b.command("fill", {}, {tail}, {{"value", std::numeric_limits<double>::quiet_NaN()}});
+    }
     b.copy(x, inRows);
     b.copy(r, residual);
     std::vector<int32_t> ins{in, residual, b.weight(0, {4})};
