@@ -48,6 +48,9 @@ private:
     v.size = size();
     s.write(rank, c.outputs[0], std::make_shared<View>(std::move(v)));
   }
+  int64_t intOr(const char *key, int64_t otherwise) const {
+    return c.attrs.count(key) ? intOf(c.attrs, key) : otherwise;
+  }
   void operands(size_t inputs) {
     require(c.inputs.size() == inputs && c.outputs.size() == 1, "another number of operands");
   }
@@ -175,7 +178,7 @@ private:
       Shape local;
       Access box = boxOf(sh, sh.members[i], local);
       int64_t block = numElements(local);
-      require(static_cast<int64_t>(i + 1) * block <= elements, badShapes);
+      require(static_cast<int64_t>(sh.members.size()) * block == elements, badShapes);
       if (isEmpty(box))
         continue;
       View part = compose(*x, {static_cast<int64_t>(i) * block, 0, {block}, {1}, {1}}, block);
@@ -195,8 +198,7 @@ private:
 
   void matmul() {
     operands(2);
-    auto isOn = [&](const char *key) { return c.attrs.count(key) != 0 && intOf(c.attrs, key) != 0; }; // off by default
-    bool ta = isOn("transpose_a"), tb = isOn("transpose_b");
+    bool ta = intOr("transpose_a", 0) != 0, tb = intOr("transpose_b", 0) != 0;
     const Shape &a = in(0).shape, &b = in(1).shape, &y = out().shape;
     require(a.size() >= 2 && b.size() >= 2 && y.size() == std::max(a.size(), b.size()), badShapes);
     auto last = [](const Shape &x, bool transposed, int which) {
@@ -250,7 +252,8 @@ private:
     int64_t G = H / K;
     Operation o;
     o.op = "attention";
-    o.attrs = exact(floatOf(c.attrs, "scale")) + " " + exact(floatOf(c.attrs, "softcap"));
+    o.attrs =
+        exact(floatOf(c.attrs, "scale")) + " " + exact(c.attrs.count("softcap") ? floatOf(c.attrs, "softcap") : 0.0);
     o.add(B, kEach, H * S * E);
     o.add(K, kEach, G * S * E);
     o.add(G, kEach, S * E);
@@ -262,10 +265,10 @@ private:
     o.operands.push_back({read(0), 0, {H * S * D, G * S * D, S * D, D, 0, 0, 1}});
     o.operands.push_back({read(1), 0, {K * T * D, T * D, 0, 0, 0, D, 1}});
     o.operands.push_back({read(2), 0, {K * T * E, T * E, 0, 0, 1, E, 0}});
-    if (intOf(c.attrs, "causal") != 0) {
+    if (intOr("causal", 0) != 0) {
       // Query i sees the keys up to i + offset: the offset is the number of the first query. Keys after the last
       // query's do not matter.
-      int64_t offset = intOf(c.attrs, "causal_offset");
+      int64_t offset = intOr("causal_offset", 0);
       require(offset >= 0 && offset < (int64_t(1) << 40), "a causal offset out of range");
       o.attrs += " causal";
       o.operands.push_back({numbers(offset, S), 0, {0, 0, 0, 1, 0, 0, 0}});

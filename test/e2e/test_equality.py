@@ -48,10 +48,16 @@ def made(lab):
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=" ".join)
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", ["bert", "gpt2", "llama"])
 def test_grids(name, grid, lab, made):
     model, inputs = made[name]
     assert_proved(verdicts(model, inputs, lab, *grid), len(inputs))
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+def test_uneven_heads(ranks, lab, made):
+    model, inputs = made["llama-uneven"]
+    assert_proved(verdicts(model, inputs, lab, f"--devices=cpu:{ranks}"), len(inputs))
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "llama"])

@@ -12,7 +12,7 @@ namespace comm::proof {
 enum class Equality {
   Proved,    ///< every output of every rank is what the reference gives
   NotProved, ///< an operation has no rule, or an undeclared kernel is used; nothing is known to be wrong
-  Wrong      ///< every operation has a rule, and an output differs
+  Wrong      ///< every operation has a rule, and an output is another formula than the reference's
 };
 
 struct EqualityResult {
