@@ -15,7 +15,10 @@ MODELS = {
     "bert": (bert, bert.Config(layers=1), {"batch": 1, "sequence": 8}, []),
     "gpt2": (gpt2, gpt2.Config(layers=1), {"batch": 1, "sequence": 8}, []),
     "llama-cache": (llama, llama.Config(layers=1, cache=True), {"batch": 1, "sequence": 6, "steps": 1}, []),
-    "llama-slow-link": (llama, llama.Config(layers=1, hidden=256, inter=768), {"batch": 1, "sequence": 128}, ["--link=1Gbit,50us"]),
+    "llama-slow-link": (llama, llama.Config(layers=1, hidden=256, inter=768), {"batch": 1, "sequence": 128},
+                        ["--link=1Gbit,50us", "--plan=plain"]),
+    "llama-pipeline": (llama, llama.Config(layers=1, hidden=256, inter=768), {"batch": 1, "sequence": 256},
+                       ["--plan=pipeline", "--split-tile=32"]),
     "llama-split": (llama, llama.Config(layers=1), {"batch": 1, "sequence": 32},
                     ["--plan=split", "--split-min-rows=8", "--split-tile=4", "--matmul-chunks=2"]),
 }
