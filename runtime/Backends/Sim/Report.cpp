@@ -16,6 +16,7 @@ rt::TraceEvent toTrace(const SimEvent &e) {
   out.beginNs = ns(e.beginUs);
   out.endNs = ns(e.endUs);
   out.startNs = ns(e.startUs);
+  out.metNs = ns(e.metUs);
   return out;
 }
 } // namespace

@@ -63,6 +63,23 @@ TEST(SimTrace, TimesAreThoseOfTheRun) {
   EXPECT_DOUBLE_EQ(communication, 7);
 }
 
+// Waiting for a slow rank is not waiting for the link.
+TEST(SimTrace, LateIsNotExposed) {
+  SimBuilder b;
+  b.compute(10);
+  b.sync(3);
+  sim::SimOptions options;
+  options.events = true;
+  options.slowRanks = {{1, 2.0}};
+  Json trace = Json::parse(sim::simulatedTrace(b.program, "m", simulateOk(b.program, {}, options)));
+  std::map<std::string, double> first; // compute of rank 0, by category
+  for (const Json &e : trace.at("traceEvents"))
+    if (e.at("ph") == "X" && e.at("pid") == 0 && e.at("tid") == 0)
+      first[e.at("cat").get<std::string>()] += e.at("dur").get<double>();
+  EXPECT_DOUBLE_EQ(first["late"], 10);
+  EXPECT_DOUBLE_EQ(first["exposed"], 3);
+}
+
 TEST(SimTrace, SameInputSameBytes) {
   SimBuilder b = sample({{"tp", 2}});
   EXPECT_EQ(traceOf(b.program), traceOf(b.program));
