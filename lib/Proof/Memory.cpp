@@ -12,6 +12,9 @@
 
 namespace comm::proof {
 namespace {
+/// Steps through pieces of maps that a check may take. Plans of compilers need a few per command; whoever cuts memory
+/// into dust must not keep a loader busy.
+constexpr int64_t mostSteps = 1 << 24;
 
 /// A write of consecutive bytes, or several strided ones that make up a region together.
 struct Write {
@@ -48,8 +51,11 @@ public:
       if (port.value >= 0)
         if (Access a = steps.access(port.value); a.storage == exe::Storage::Arena)
           write(a, nullptr, -1);
-    for (now = 0; now < static_cast<int32_t>(steps.steps.size()) && !findings.full(); ++now)
+    auto count = static_cast<int32_t>(steps.steps.size());
+    for (now = 0; now < count && budget > 0 && !findings.full(); ++now)
       visit(steps.steps[static_cast<size_t>(now)]);
+    if (budget <= 0)
+      return bad(Rule::Form, "cannot be checked: the memory before it is cut into too many pieces");
     for (const exe::Port &port : prog.outputs)
       if (!findings.full())
         read(steps.access(port.value), -1);
@@ -104,30 +110,14 @@ private:
     int32_t flying = step.kind == StepKind::Start ? step.call : -1;
     for (size_t k = 0; k < c.outputs.size(); ++k)
       checkOverlap(c, k);
-    for (size_t k = 0; k < c.inputs.size(); ++k) {
-      Access a = steps.access(c.inputs[k]);
-      if (k == 0)
-        leaveFill(c, a);
-      read(a, flying);
-    }
+    for (size_t k = 0; k < c.inputs.size(); ++k)
+      read(steps.access(c.inputs[k]), flying, k == 0 ? fillOf(c) : 0);
     for (int32_t v : c.outputs) {
       Access a = steps.access(v);
       Pattern strided;
       bool partial = c.op == "copy" && patternOf(c, a, strided);
       write(a, partial ? &strided : nullptr, flying);
     }
-  }
-
-  /// The rows of scatter_norm_gather's operand that are there; those behind them are fill, which nobody has to write.
-  void leaveFill(const exe::Command &c, Access &a) const {
-    auto rows = c.attrs.find("rows");
-    const auto *count = rows == c.attrs.end() ? nullptr : std::get_if<int64_t>(&rows->second);
-    const exe::Value &v = prog.values[static_cast<size_t>(a.value)];
-    if (exe::collectiveOf(c) != "scatter_norm_gather" || !count || *count < 0 || v.shape.empty())
-      return;
-    int64_t bytes = exe::byteSize(v.dtype, {*count, v.shape.back()});
-    if (bytes >= 0)
-      a.end = std::min(a.end, a.begin + bytes);
   }
 
   /// A result that overlaps an operand or another result: only where element i depends on element i, it may be the
@@ -179,14 +169,32 @@ private:
   }
 
   //===--- reads ----------------------------------------------------------===//
-  void read(const Access &a, int32_t flying) {
+  /// Bytes at the end of the first operand that may hold anything: blocks of rows that do not divide.
+  int64_t fillOf(const exe::Command &c) const {
+    auto it = c.attrs.find("rows");
+    const auto *rows = it == c.attrs.end() ? nullptr : std::get_if<int64_t>(&it->second);
+    if (!rows || exe::collectiveOf(c) != "scatter_norm_gather")
+      return 0;
+    const exe::Value &x = prog.values[static_cast<size_t>(c.inputs[0])];
+    if (x.shape.size() != 3)
+      return 0;
+    int64_t present = exe::numElements({x.shape[0], x.shape[1]}), row = exe::byteSize(x.dtype, {x.shape[2]});
+    return *rows >= 0 && *rows <= present ? (present - *rows) * row : 0;
+  }
+
+  /// The last `fill` bytes are touched, but need not hold anything.
+  void read(const Access &a, int32_t flying, int64_t fill = 0) {
     if (isConstant(a) || a.begin >= a.end)
       return;
     ++accesses;
     bool told = false; // one finding per operand
     Space &space = spaceOf(a);
-    space.held.visit(a.begin, a.end, [&](int64_t begin, int64_t end, const int32_t *held) {
+    space.held.visit(a.begin, a.end - fill, [&](int64_t begin, int64_t end, const int32_t *held) {
       if (!told)
+        told = !readPiece(a, begin, end, held);
+    });
+    space.held.visit(a.end - fill, a.end, [&](int64_t begin, int64_t end, const int32_t *held) {
+      if (!told && held && writes[static_cast<size_t>(*held)].flying >= 0)
         told = !readPiece(a, begin, end, held);
     });
     if (flying >= 0)
@@ -195,6 +203,7 @@ private:
 
   /// False after a finding.
   bool readPiece(const Access &a, int64_t begin, int64_t end, const int32_t *held) {
+    --budget;
     if (!held) {
       bad(Rule::Unwritten, "reads " + place(a, begin, end) + ", which nothing has written before");
       return false;
@@ -223,12 +232,13 @@ private:
     std::vector<Pattern> patterns;
     for (auto &[command, pattern] : w.patches)
       patterns.push_back(pattern);
-    if (covers(patterns, w.begin, w.end)) {
+    budget -= static_cast<int64_t>(patterns.size());
+    if (covers(patterns, w.begin, w.end, budget)) {
       w.whole = true;
       w.patches.clear();
       return true;
     }
-    if (covers(patterns, begin, end))
+    if (covers(patterns, begin, end, budget))
       return true;
     bad(Rule::Unwritten, "reads " + place(a, begin, end) + ", of which " + commandText(prog, w.patches.back().first) +
                              " and those before it have written a part only");
@@ -243,6 +253,7 @@ private:
     Space &space = spaceOf(a);
     bool told = false;
     space.reading.visit(a.begin, a.end, [&](int64_t begin, int64_t end, const Readers *r) {
+      --budget;
       // In place: the collective itself has just begun to read them.
       if (told || !r || r->count - (r->last == flying && flying >= 0) <= 0)
         return;
@@ -252,6 +263,7 @@ private:
                           " and its peers still read them" + edge(other));
     });
     space.held.visit(a.begin, a.end, [&](int64_t begin, int64_t end, const int32_t *held) {
+      --budget;
       if (told || !held || writes[static_cast<size_t>(*held)].flying < 0)
         return;
       int32_t other = writes[static_cast<size_t>(*held)].flying;
@@ -333,6 +345,7 @@ private:
     });
     if (same) { // one write holds exactly this region: it gets the patch
       Write &w = writes[static_cast<size_t>(only)];
+      budget -= static_cast<int64_t>(w.patches.size());
       for (auto &[command, old] : w.patches)
         if (old == pattern)
           lost(command, a);
@@ -350,6 +363,7 @@ private:
         w.patches.emplace_back(old.command, Pattern{begin, end - begin, {}});
       else if (!w.whole)
         w.patches.insert(w.patches.end(), old.patches.begin(), old.patches.end());
+      budget -= 1 + static_cast<int64_t>(old.patches.size());
       old.read = true;
       w.read = true;
     });
@@ -373,6 +387,7 @@ private:
   void release(Space &space, const Access &operand) {
     bool busy = false;
     space.reading.update(operand.begin, operand.end, {}, [&](Readers &r) {
+      --budget;
       r.count -= r.count > 0;
       busy |= r.count > 0;
     });
@@ -389,6 +404,7 @@ private:
   int64_t rank;
   const std::string &who;
   Findings &findings;
+  int64_t budget = mostSteps;
   int32_t now = 0; ///< command; -1 before the first, their number after the last
   std::map<int64_t, Space> spaces;
   std::vector<Write> writes;

@@ -4,16 +4,15 @@
 
 namespace comm::proof {
 namespace {
-constexpr int64_t mostRuns = 1 << 22;
-
 using Intervals = std::vector<std::pair<int64_t, int64_t>>;
 
-/// All runs of a pattern that meet [begin, end); false when there are too many.
-bool expand(const Pattern &p, int64_t begin, int64_t end, Intervals &out) {
+/// All runs of a pattern that meet [begin, end); false when there are more than the budget allows.
+bool expand(const Pattern &p, int64_t begin, int64_t end, int64_t &budget, Intervals &out) {
   int64_t runs = 1;
   for (auto [count, stride] : p.dims)
-    if (__builtin_mul_overflow(runs, count, &runs) || runs > mostRuns - static_cast<int64_t>(out.size()))
+    if (__builtin_mul_overflow(runs, count, &runs) || runs > budget)
       return false;
+  budget -= runs;
   std::vector<int64_t> index(p.dims.size(), 0);
   int64_t at = p.base;
   for (int64_t i = 0; i < runs; ++i) {
@@ -69,7 +68,7 @@ Pattern makePattern(int64_t base, int64_t width, std::vector<std::pair<int64_t, 
   return p;
 }
 
-bool covers(std::vector<Pattern> patterns, int64_t begin, int64_t end) {
+bool covers(std::vector<Pattern> patterns, int64_t begin, int64_t end, int64_t &budget) {
   // While all repeat with one period that divides the range, one period says it all.
   for (;;) {
     if (patterns.empty() || patterns[0].dims.empty())
@@ -86,7 +85,7 @@ bool covers(std::vector<Pattern> patterns, int64_t begin, int64_t end) {
   }
   Intervals intervals;
   for (const Pattern &p : patterns)
-    if (p.run > 0 && !expand(p, begin, end, intervals))
+    if (p.run > 0 && !expand(p, begin, end, budget, intervals))
       return false;
   return fills(intervals, begin, end);
 }

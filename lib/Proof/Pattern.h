@@ -19,8 +19,8 @@ struct Pattern {
 /// of zero gives an empty run.
 Pattern makePattern(int64_t base, int64_t width, std::vector<std::pair<int64_t, int64_t>> dims);
 
-/// True when the patterns together touch every byte of [begin, end). False too when finding out would take more than a
-/// few million steps.
-bool covers(std::vector<Pattern> patterns, int64_t begin, int64_t end);
+/// True when the patterns together touch every byte of [begin, end). Takes the steps it needs from `budget`; false too
+/// when that is used up.
+bool covers(std::vector<Pattern> patterns, int64_t begin, int64_t end, int64_t &budget);
 
 } // namespace comm::proof

@@ -101,7 +101,9 @@ public:
   }
 
 private:
-  static bool isAboutValues(Fault fault) { return fault == Fault::MisGroup || fault == Fault::WrongSlice; }
+  static bool isAboutValues(Fault fault) {
+    return fault == Fault::MisGroup || fault == Fault::MisSize || fault == Fault::WrongSlice;
+  }
   static bool fail(const std::string &text) {
     std::fprintf(stderr, "%s\n", text.c_str());
     return false;

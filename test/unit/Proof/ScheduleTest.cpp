@@ -227,6 +227,63 @@ TEST(Schedule, PartsMustMakeAWhole) {
   EXPECT_THAT(check({&p}), testing::IsEmpty());
 }
 
+TEST(Schedule, AThirdBatchNeedsBuffersOfItsOwn) {
+  // Dispatch and combine of batches in flight at the same time.
+  ProgramBuilder b({{"ep", 2}});
+  int32_t send[3], got[3], out[3], x = b.input("x", {2, 4});
+  for (int i : {0, 1, 2}) {
+    send[i] = b.comm({2, 4});
+    got[i] = b.comm({2, 4});
+    out[i] = b.output("y" + std::to_string(i), {2, 4});
+  }
+  std::vector<int64_t> tokens;
+  for (int i : {0, 1, 2}) {
+    b.copy(x, send[i]);
+    tokens.push_back(b.start("all_to_all", send[i], got[i], {"ep"}));
+  }
+  for (int i : {0, 1, 2}) {
+    b.wait(tokens[static_cast<size_t>(i)]);
+    b.copy(got[i], out[i]);
+  }
+  Program p = b.program;
+  EXPECT_THAT(check({&p, &p}), testing::IsEmpty());
+  p.values[static_cast<size_t>(got[2])].offset = p.values[static_cast<size_t>(got[0])].offset;
+  expectFinding(check({&p, &p}), Rule::Race,
+                {"command 5 'start all_to_all' writes", "all_to_all #0 (command 1) is still writing"});
+  p = b.program;
+  p.values[static_cast<size_t>(send[2])].offset = p.values[static_cast<size_t>(send[0])].offset;
+  expectFinding(check({&p, &p}), Rule::Race,
+                {"command 4 'copy' writes", "all_to_all #0 (command 1) and its peers still read"});
+}
+
+TEST(Schedule, SendersAndReceiversAreOnePermutation) {
+  ProgramBuilder b({{"pp", 3}});
+  int32_t a = b.comm({4}), c = b.comm({4}), x = b.input("x", {4}), y = b.output("y", {4});
+  b.copy(x, a);
+  b.collective("permute", a, c, {"pp"}, {{"shift", int64_t(1)}});
+  b.copy(c, y);
+  Program p = b.program, q = p;
+  EXPECT_THAT(check({&p, &p, &p}), testing::IsEmpty());
+  q.commands[1].attrs["shift"] = int64_t(2);
+  expectFinding(check({&p, &p, &q}), Rule::Match,
+                {"rank 0 issues permute #0 (command 1)", "'shift' 1", "rank 2", "'shift' 2"});
+}
+
+TEST(Schedule, DustDoesNotKeepTheCheckBusy) {
+  ProgramBuilder b({});
+  int32_t x = b.input("x", {1}), dust = b.arena({20000}), y = b.output("y", {20000});
+  for (int64_t i = 0; i < 20000; ++i) {
+    Value grain = b.program.values[static_cast<size_t>(dust)];
+    grain.shape = {1};
+    grain.offset += 4 * i;
+    b.copy(x, b.value(grain));
+  }
+  for (int i = 0; i < 1000; ++i)
+    b.command("matmul", {dust, dust}, {});
+  b.copy(dust, y);
+  expectFinding(check({&b.program}), Rule::Form, {"cannot be checked", "too many pieces"});
+}
+
 TEST(Schedule, CollectivesStayInTheirPartOfTheArena) {
   Program p = crossed(), q = p;
   q.commBytes = 64;
