@@ -40,10 +40,11 @@ def SplitTokensPass : Pass<"comm-split-tokens", "::mlir::func::FuncOp"> {
   let description = [{
     Cuts a dimension of an argument in two contiguous parts (tokens of causal models, sequences of a batch otherwise) and repeats every op between the
     reductions on both: weights are read twice, never copied. Ops must be independent per row by their sharding rule; causal attention is split with an
-    explicit edge: the first part sees the cache and its own keys, the second also what the first part made. What needs all rows gets both parts put
+    explicit edge: the first part sees the cache and its own keys, the second also what the first part made. A mask that is known to hide later keys (it compares
+    constant positions, whatever else it is joined with) is as good as causal. What needs all rows gets both parts put
     together. The order is that of four windows: first part up to its reduction, second part up to its reduction, and so on, so that each reduction
     runs under the other part's work. Lossless: no value is computed differently, apart from the order of sums inside products of another height.
-    Holds back, with a remark, below `min-rows`, where the wave rule finds no cut, on attention that is not causal or not aligned at the end (a cut inside a
+    Holds back, with a remark, below `min-rows`, where the wave rule finds no cut, on attention that is neither causal nor masked so, or not aligned at the end (a cut inside a
     sequence), on ops whose rows are not known to be independent, and when fewer than half of the reductions could be split.
     Example: test/passes/Optimize/split-tokens.mlir
   }];
@@ -64,7 +65,7 @@ def PipelineMatmulsPass : Pass<"comm-pipeline-matmuls", "::mlir::func::FuncOp"> 
     communicated while the next is computed. Where shards lie in the rows (gather or scatter over them) a chunk takes the same rows of every shard.
     Lossless. Does nothing where one piece is predicted to be as fast: small products, collectives much cheaper or dearer than the product, chunks below a
     tile (decomposing always has been slower than not at all on fast links). Holds back on products with other readers, rows that the right operand shares,
-    and shards that do not divide; each collective gets one remark. `chunks` = 1 never cuts.
+    and shards that do not divide; each collective gets one remark.
     Example: test/passes/Optimize/pipeline-matmuls.mlir
   }];
   let options = [Option<"topology", "topology", "std::string", "\"\"", "preset or file that predictions are made for; empty: cpu">,

@@ -186,7 +186,7 @@ struct PipelineMatmuls : impl::PipelineMatmulsPassBase<PipelineMatmuls> {
         predict(times, site, request);
         sizes = ::comm::split::chooseChunks(request);
         if (sizes.size() < 2)
-          why = std::to_string(site.rows) + " rows are faster in one piece";
+          why = std::to_string(site.rows) + " rows are as fast in one piece";
       }
       if (sizes.size() < 2) {
         ++numNearMisses;

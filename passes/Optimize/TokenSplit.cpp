@@ -2,6 +2,7 @@
 #include "passes/Optimize/TokenSplit.h"
 #include "comm/Analysis/Explain.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "passes/Optimize/HiddenKeys.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -197,9 +198,10 @@ std::string TokenSplit::planAttention(AttentionOp op, OpPlan &plan, SmallVectorI
     return "keys and values are not cut alike";
   if (k && (k->dim != 2 || k->outer != 1 || k->size != op.getKey().getType().getDimSize(2)))
     return "its keys are not cut between positions";
-  if (k && !op.isCausal())
+  bool hidden = k && op.getMask() && hidesLaterKeys(op.getMask(), q.at, k->at);
+  if (k && !op.isCausal() && !hidden)
     return "attention is not causal: the first part would need keys of the second";
-  if (k && static_cast<int64_t>(*op.getCausalOffset()) > k->at - q.at)
+  if (k && !hidden && static_cast<int64_t>(*op.getCausalOffset()) > k->at - q.at)
     return "the causal mask is not aligned at the end: the first part would need keys of the second";
   plan.operands[0] = q;
   plan.operands[1] = plan.operands[2] = k;

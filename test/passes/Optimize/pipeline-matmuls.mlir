@@ -1,10 +1,24 @@
 // RUN: comm-opt %s --comm-pipeline-matmuls="chunks=2 tile=2 min-rows=2" | FileCheck %s
 // RUN: comm-opt %s --comm-pipeline-matmuls="chunks=2 tile=2 min-rows=2" --comm-make-async --comm-sink-waits --comm-verify-form=form=async | FileCheck %s --check-prefix=ORDER
 // RUN: comm-opt %s --comm-pipeline-matmuls="tile=2 min-rows=2" | FileCheck %s --check-prefix=WHOLE
+// RUN: comm-opt %s --comm-pipeline-matmuls="link=0.1Gbit,50us" | FileCheck %s --check-prefix=SLOW
 comm.grid @grid ["dp", "tp"] = [1, 2]
 
-// Chunk 0 is reduced while chunk 1 is computed. Without predictions the whole is left alone.
-// CHECK-LABEL: func.func @reduce
+// What is predicted decides: a product of many rows in front of a slow link is cut, one that takes next to nothing beside it is not.
+// SLOW-LABEL: func.func @predicted
+// SLOW:         tensor.extract_slice
+// SLOW:         return
+// SLOW-LABEL: func.func @reduce
+// SLOW-NEXT:    comm.matmul
+// SLOW-NEXT:    comm.all_reduce
+func.func @predicted(%x: tensor<2048x8192xf32>, %w: tensor<8192x256xf32>) -> tensor<2048x256xf32> {
+  %p = comm.matmul %x, %w : tensor<2048x8192xf32>, tensor<8192x256xf32> -> tensor<2048x256xf32>
+  %r = comm.all_reduce sum %p over @grid["tp"] : tensor<2048x256xf32>
+  return %r : tensor<2048x256xf32>
+}
+
+// Chunk 0 is reduced while chunk 1 is computed. On what is predicted for a machine's own memory the whole is left alone.
+// CHECK-LABEL: func.func @reduce(
 // CHECK:         %[[P0:.*]] = comm.matmul %{{.*}} : tensor<1x4x8xf32>, tensor<8x8xf32> -> tensor<1x4x8xf32>
 // CHECK-NEXT:    %[[R0:.*]] = comm.all_reduce sum %[[P0]]
 // CHECK:         %[[P1:.*]] = comm.matmul %{{.*}} : tensor<1x2x8xf32>, tensor<8x8xf32> -> tensor<1x2x8xf32>

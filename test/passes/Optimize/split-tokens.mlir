@@ -109,3 +109,51 @@ func.func @mixes(%x: tensor<4x8xf32>, %y: tensor<1x8xf32>, %e: tensor<8xf32>) ->
   %t = comm.all_reduce sum %y over @grid["tp"] : tensor<1x8xf32>
   return %r, %t : tensor<8xf32>, tensor<1x8xf32>
 }
+
+// -----
+// Not called causal, but its mask compares constant positions, joined with one that comes from outside: later keys are hidden.
+comm.grid @grid ["tp"] = [2]
+// CHECK-LABEL: func.func @masked
+// CHECK:         comm.attention {{.*}} mask {{.*}} : tensor<1x1x2x2xi1> {{.*}} : tensor<1x1x2x8xf32>, tensor<1x1x2x8xf32>
+// CHECK:         comm.attention {{.*}} mask {{.*}} : tensor<1x1x2x4xi1> {{.*}} : tensor<1x1x2x8xf32>, tensor<1x1x4x8xf32>
+// ORDER-LABEL: func.func @masked
+func.func @masked(%x: tensor<1x1x4x8xf32>, %pad: tensor<1x1x4x4xi1>) -> tensor<1x1x4x8xf32> {
+  %p = arith.constant dense<[0, 1, 2, 3]> : tensor<4xi64>
+  %e = tensor.empty() : tensor<1x1x4x4xi64>
+  %k = linalg.broadcast ins(%p : tensor<4xi64>) outs(%e : tensor<1x1x4x4xi64>) dimensions = [0, 1, 2]
+  %q = linalg.broadcast ins(%p : tensor<4xi64>) outs(%e : tensor<1x1x4x4xi64>) dimensions = [0, 1, 3]
+  %c = arith.cmpi sle, %k, %q : tensor<1x1x4x4xi64>
+  %m = arith.andi %c, %pad : tensor<1x1x4x4xi1>
+  %a = comm.attention %x, %x, %x mask %m : tensor<1x1x4x4xi1> scale 1.0 : tensor<1x1x4x8xf32>, tensor<1x1x4x8xf32>, tensor<1x1x4x8xf32> -> tensor<1x1x4x8xf32>
+  %r = comm.all_reduce sum %a over @grid["tp"] : tensor<1x1x4x8xf32>
+  return %r : tensor<1x1x4x8xf32>
+}
+
+// -----
+// The same as minus infinity added to the scores.
+comm.grid @grid ["tp"] = [2]
+// CHECK-LABEL: func.func @added
+// CHECK:         comm.attention {{.*}} : tensor<1x1x2x8xf32>, tensor<1x1x2x8xf32>
+// CHECK:         comm.attention {{.*}} : tensor<1x1x2x8xf32>, tensor<1x1x4x8xf32>
+// ORDER-LABEL: func.func @added
+func.func @added(%x: tensor<1x1x4x8xf32>, %bias: tensor<1x1x4x4xf32>) -> tensor<1x1x4x8xf32> {
+  %c = arith.constant dense<[[[[true, false, false, false], [true, true, false, false], [true, true, true, false], [true, true, true, true]]]]> : tensor<1x1x4x4xi1>
+  %low = arith.constant dense<0xFF800000> : tensor<1x1x4x4xf32>
+  %m = arith.select %c, %bias, %low : tensor<1x1x4x4xi1>, tensor<1x1x4x4xf32>
+  %a = comm.attention %x, %x, %x mask %m : tensor<1x1x4x4xf32> scale 1.0 : tensor<1x1x4x8xf32>, tensor<1x1x4x8xf32>, tensor<1x1x4x8xf32> -> tensor<1x1x4x8xf32>
+  %r = comm.all_reduce sum %a over @grid["tp"] : tensor<1x1x4x8xf32>
+  return %r : tensor<1x1x4x8xf32>
+}
+
+// -----
+// One key of the second part is seen by a query of the first: refused.
+comm.grid @grid ["tp"] = [2]
+// CHECK-LABEL: func.func @leaks
+// CHECK-NOT:     tensor.extract_slice
+// ORDER-LABEL: func.func @leaks
+func.func @leaks(%x: tensor<1x1x4x8xf32>) -> tensor<1x1x4x8xf32> {
+  %c = arith.constant dense<[[[[true, false, false, false], [true, true, true, false], [true, true, true, false], [true, true, true, true]]]]> : tensor<1x1x4x4xi1>
+  %a = comm.attention %x, %x, %x mask %c : tensor<1x1x4x4xi1> scale 1.0 : tensor<1x1x4x8xf32>, tensor<1x1x4x8xf32>, tensor<1x1x4x8xf32> -> tensor<1x1x4x8xf32>
+  %r = comm.all_reduce sum %a over @grid["tp"] : tensor<1x1x4x8xf32>
+  return %r : tensor<1x1x4x8xf32>
+}

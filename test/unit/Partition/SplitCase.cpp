@@ -35,7 +35,7 @@ static HostTensor randomTensor(RankedTensorType type, std::mt19937 &engine) {
 static LayoutAttr layoutOf(Attribute attr) { return dyn_cast_or_null<LayoutAttr>(attr); }
 
 std::string commtest::compareSplit(const std::string &text, uint32_t seed, const PartitionOptions &options,
-                                   OwningOpRef<ModuleOp> *split) {
+                                   OwningOpRef<ModuleOp> *split, const std::function<void(OpPassManager &)> &more) {
   MLIRContext &context = sharedContext();
   std::string diagnostics;
   ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
@@ -48,6 +48,8 @@ std::string commtest::compareSplit(const std::string &text, uint32_t seed, const
     return "does not parse: " + diagnostics;
   PassManager manager(&context);
   buildPartitionPhase(manager, options);
+  if (more)
+    more(manager);
   bool ok = succeeded(manager.run(*local));
   std::string printed;
   llvm::raw_string_ostream(printed) << *local;

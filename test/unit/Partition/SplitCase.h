@@ -5,13 +5,15 @@
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/Pass/PassManager.h"
 #include "passes/Partition/Passes.h"
+#include <functional>
 #include <string>
 
 namespace commtest {
 mlir::MLIRContext &sharedContext();
 /// Splits @main of `text` and runs both with integer stand-ins on inputs made from `seed`. Empty when they agree bit
-/// for bit, else what went wrong. `split` is the module after the phase.
+/// for bit, else what went wrong. `split` is the module after the phase and what `more` adds behind it.
 std::string compareSplit(const std::string &text, uint32_t seed, const mlir::comm::PartitionOptions &options,
-                         mlir::OwningOpRef<mlir::ModuleOp> *split = nullptr);
+                         mlir::OwningOpRef<mlir::ModuleOp> *split = nullptr,
+                         const std::function<void(mlir::OpPassManager &)> &more = {});
 } // namespace commtest
 #endif

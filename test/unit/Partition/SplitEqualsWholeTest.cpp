@@ -3,6 +3,11 @@
 //===----------------------------------------------------------------------===//
 #include "RandomGraph.h"
 #include "SplitCase.h"
+#include "comm/Analysis/Explain.h"
+#include "mlir/Transforms/Passes.h"
+#include "passes/Lower/Passes.h"
+#include "passes/Optimize/Passes.h"
+#include "passes/Schedule/Passes.h"
 #include <cstdlib>
 #include <gtest/gtest.h>
 
@@ -30,6 +35,58 @@ void runCases(bool fixedLayouts, uint32_t base) {
     std::string text = RandomGraph(seed, grid, fixedLayouts).module();
     std::string problem = compareSplit(text, seed, options);
     ASSERT_EQ(problem, "") << "seed " << seed << "\n" << text;
+  }
+}
+
+/// Everything that may be done about communication behind the phase, with the smallest thresholds.
+void weave(mlir::OpPassManager &manager, uint32_t seed) {
+  mlir::OpPassManager &function = manager.nest<mlir::func::FuncOp>();
+  mlir::comm::FuseAllReduceNormPassOptions fuse;
+  fuse.settle = seed % 2 == 0;
+  function.addPass(mlir::comm::createFuseAllReduceNormPass(fuse));
+  mlir::comm::SplitTokensPassOptions split;
+  split.minRows = 2;
+  split.tile = 1;
+  split.cut = seed % 5 == 0 ? 1 : 0;
+  if (seed % 4 != 3)
+    function.addPass(mlir::comm::createSplitTokensPass(split));
+  mlir::comm::PipelineMatmulsPassOptions chunks;
+  chunks.chunks = 1 + seed % 3;
+  chunks.tile = 1;
+  chunks.minRows = 2;
+  function.addPass(mlir::comm::createPipelineMatmulsPass(chunks));
+  function.addPass(mlir::comm::createShardResidualPass());
+  function.addPass(mlir::createCanonicalizerPass());
+  function.addPass(mlir::createCSEPass());
+  function.addPass(mlir::comm::createMakeAsyncPass());
+  function.addPass(mlir::comm::createSinkWaitsPass());
+  function.addPass(mlir::comm::createDecomposeCollectivesPass());
+}
+
+TEST(SplitEqualsWhole, Woven) {
+  int inParts = 0, inChunks = 0, fused = 0;
+  for (int i = 0; i < cases(); ++i) {
+    uint32_t seed = 200001 + static_cast<uint32_t>(i);
+    std::string text = RandomGraph(seed, kGrids[static_cast<size_t>(i) % std::size(kGrids)], false).module();
+    mlir::comm::PartitionOptions options;
+    options.latencyUs = i % 2 ? 0.001 : 5;
+    mlir::OwningOpRef<mlir::ModuleOp> module;
+    std::string problem =
+        compareSplit(text, seed, options, &module, [&](mlir::OpPassManager &manager) { weave(manager, seed); });
+    ASSERT_EQ(problem, "") << "seed " << seed << "\n" << text;
+    std::string said;
+    for (const std::string &line : mlir::comm::getExplanations(*module))
+      said += line + "\n";
+    inParts += said.find("runs in two parts") != std::string::npos;
+    inChunks += said.find(" chunks of ") != std::string::npos;
+    fused += said.find("are one op") != std::string::npos;
+  }
+  RecordProperty("in_parts", inParts);
+  RecordProperty("in_chunks", inChunks);
+  if (cases() >= 1000) { // the passes fire
+    EXPECT_GT(inParts, cases() / 50);
+    EXPECT_GT(inChunks, cases() / 50);
+    EXPECT_GT(fused, 0);
   }
 }
 
