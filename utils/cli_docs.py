@@ -10,7 +10,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
 PAGE = TOP / "docs" / "reference" / "cli.md"
-COMMANDS = (("commc",), ("commc", "check"), ("commc", "inspect"), ("commc", "simulate"), ("commc", "cost"), ("commrun",))
+COMMANDS = (("commc",), ("commc", "check"), ("commc", "inspect"), ("commc", "simulate"), ("commc", "cost"), ("commc", "bench"), ("commrun",))
 
 
 def page(folder: Path) -> str:

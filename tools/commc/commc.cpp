@@ -8,6 +8,8 @@ int main(int argc, char **argv) {
     return commc::runSimulate(argc - 1, argv + 1);
   if (argc > 1 && !std::strcmp(argv[1], "cost"))
     return commc::runCost(argc - 1, argv + 1);
+  if (argc > 1 && !std::strcmp(argv[1], "bench"))
+    return commc::runBench(argc - 1, argv + 1);
   commc::Options options;
   int code = commc::parseOptions(argc, argv, options);
   if (code >= 0)

@@ -1,0 +1,301 @@
+//===- Bench.cpp - commc bench: a tuning file of this machine -------------===//
+// Measures copies, products, attention and collectives with the runtime's own kernels and transport, each many times in
+// one program, and writes rows that the cost model lays over its formulas. A time is that of a program minus that of
+// the same program without the repeats, over their number. Runs are short and the best of many counts: what disturbs a
+// machine only ever adds, and a run of a millisecond often fits between two disturbances. GPUs are not measured: this
+// build drives none.
+//===----------------------------------------------------------------------===//
+#include "comm/Cost/CostModel.h"
+#include "tools/Driver/BenchProbe.h"
+#include "tools/Driver/Cost.h"
+#include "tools/Driver/Options.h"
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <thread>
+#include <unistd.h>
+
+using namespace commc;
+using namespace comm::exe;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+class Bench {
+public:
+  Bench(std::string folder, bool quick) : folder(std::move(folder)), quick(quick) {
+    std::string unused;
+    comm::cost::loadTopology("cpu", topology, unused);
+  }
+
+  bool run(const std::vector<int64_t> &ranks) {
+    file = {{"format", "commc-tuning"}, {"version", 1}, {"topology", "cpu"}};
+    bool ok = memory() && products("f32", DType::F32) && products("bf16", DType::BF16) && attention();
+    for (int64_t n : ranks)
+      ok = ok && collectives(n);
+    return ok && asynchronous(ranks.empty() ? 1 : ranks[0]);
+  }
+  const Json &result() const { return file; }
+  const std::string &problem() const { return error; }
+
+private:
+  using Build = std::function<void(Probe &, int64_t repeats)>;
+
+  /// us of one repeat, -1 when it could not be told: `build` adds that many; their number is chosen so that a run takes
+  /// about `targetUs`. False when a probe fails.
+  bool perRepeat(int64_t ranks, double guessUs, const Build &build, double &us) {
+    double targetUs = quick ? 500 : 1000;
+    int64_t repeats = std::clamp<int64_t>(static_cast<int64_t>(targetUs / std::max(guessUs, 0.05)), 1, 5000);
+    double with = 0, without = 0, median = 0;
+    for (int64_t count : {repeats, int64_t(0)}) {
+      Probe probe(ranks, folder);
+      build(probe, count);
+      if (!probe.time(quick ? 7 : 50, count ? with : without, median, error))
+        return false;
+    }
+    // A difference that drowns in the disturbances of the machine is no row.
+    us = with > 1.02 * without ? (with - without) / static_cast<double>(repeats) : -1;
+    return true;
+  }
+
+  bool memory() {
+    double copyRate = 0;
+    for (int64_t bytes = 4096; bytes <= (quick ? 16 << 20 : 64 << 20); bytes *= 4) {
+      double us = 0;
+      int64_t count = bytes / 8; // half is read, half is written
+      if (!perRepeat(
+              1, static_cast<double>(bytes) / 2e4,
+              [&](Probe &p, int64_t repeats) {
+                int32_t x = p.buffer(DType::F32, {count}), y = p.buffer(DType::F32, {count});
+                for (int64_t i = 0; i < repeats; ++i)
+                  p.command("copy", {x}, {y},
+                            {{"dims", std::vector<int64_t>{count}},
+                             {"in_strides", std::vector<int64_t>{1}},
+                             {"out_strides", std::vector<int64_t>{1}}});
+              },
+              us))
+        return false;
+      if (us <= 0)
+        continue;
+      file["memory"].push_back({{"bytes", bytes}, {"us", us}});
+      std::cerr << "copy " << bytes << " bytes: " << us << " us\n";
+      if (bytes >= 1 << 20)
+        copyRate = std::max(copyRate, static_cast<double>(bytes) / us);
+      if (bytes == 4096)
+        file["device"]["launch_us"] = us;
+    }
+    if (copyRate > 0) // a copy streams at what counts as 0.8 of the bandwidth
+      file["device"]["memory_bytes_per_us"] = copyRate / topology.device.memoryFraction;
+    return true;
+  }
+
+  bool products(const char *name, DType dtype) {
+    const int64_t shapes[][2] = {{384, 384}, {1024, 1024}, {2816, 1024}, {1024, 2816}};
+    double peak = 0;
+    for (const auto &[n, k] : shapes)
+      for (int64_t m : {1, 8, 32, 128, 512}) {
+        if (quick && (m > 128 || n > 1024))
+          continue;
+        comm::cost::GemmQuery q;
+        q.dtype = name;
+        q.m = m;
+        q.n = n;
+        q.k = k;
+        double us = 0;
+        if (!perRepeat(
+                1, comm::cost::CostModel(topology).gemmUs(q),
+                [&, n = n, k = k](Probe &p, int64_t repeats) {
+                  int32_t a = p.buffer(dtype, {m, k}), b = p.weight(dtype, {k, n}), y = p.buffer(dtype, {m, n});
+                  for (int64_t i = 0; i <= repeats; ++i) // one more than asked: a weight needs a reader
+                    p.command("matmul", {a, b}, {y});
+                },
+                us))
+          return false;
+        if (us <= 0)
+          continue;
+        double flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+        peak = std::max(peak, flops / us);
+        file["gemm"].push_back({{"dtype", name}, {"m", m}, {"n", n}, {"k", k}, {"us", us}});
+        std::cerr << "matmul " << name << " " << m << " x " << n << " x " << k << ": " << us << " us, "
+                  << flops / us / 1e3 << " GFLOP/s\n";
+      }
+    if (peak > 0)
+      file["device"]["flops_per_us"][name] = peak;
+    return true;
+  }
+
+  bool attention() {
+    for (auto [fresh, past] : {std::pair<int64_t, int64_t>{128, 0}, {512, 0}, {1, 511}, {1, 2047}}) {
+      if (quick && fresh + past > 512)
+        continue;
+      comm::cost::AttentionQuery q;
+      q.newTokens = fresh;
+      q.pastTokens = past;
+      q.heads = q.kvHeads = 8;
+      q.headDim = 64;
+      double us = 0;
+      if (!perRepeat(
+              1, comm::cost::CostModel(topology).attentionUs(q),
+              [&, fresh = fresh, past = past](Probe &p, int64_t repeats) {
+                int32_t query = p.buffer(DType::F32, {1, 8, fresh, 64}),
+                        keys = p.buffer(DType::F32, {1, 8, fresh + past, 64}),
+                        values = p.buffer(DType::F32, {1, 8, fresh + past, 64}),
+                        y = p.buffer(DType::F32, {1, 8, fresh, 64});
+                for (int64_t i = 0; i < repeats; ++i)
+                  p.command("attention", {query, keys, values}, {y},
+                            {{"scale", 0.125},
+                             {"causal", int64_t(1)},
+                             {"causal_offset", past},
+                             {"softcap", 0.0},
+                             {"has_mask", int64_t(0)},
+                             {"has_lengths", int64_t(0)}});
+              },
+              us))
+        return false;
+      if (us <= 0)
+        continue;
+      file["attention"].push_back({{"dtype", "f32"},
+                                   {"batch", 1},
+                                   {"new_tokens", fresh},
+                                   {"past_tokens", past},
+                                   {"heads", 8},
+                                   {"kv_heads", 8},
+                                   {"head_dim", 64},
+                                   {"us", us}});
+      std::cerr << "attention " << fresh << " new, " << past << " past: " << us << " us\n";
+    }
+    return true;
+  }
+
+  /// One collective of `bytes` in nccl-tests' count, `repeats` times.
+  static void addCollective(Probe &p, const std::string &op, int64_t ranks, int64_t bytes, int64_t repeats) {
+    int64_t whole = std::max<int64_t>(1, bytes / 4 / ranks) * ranks, part = whole / ranks;
+    Shape in = {whole}, out = {whole};
+    if (op == "all_gather")
+      in = {part}, out = {ranks, part};
+    else if (op == "reduce_scatter")
+      in = {ranks, part}, out = {part};
+    else if (op == "all_to_all")
+      in = out = {ranks, part};
+    int32_t x = p.buffer(DType::F32, in, true), y = p.buffer(DType::F32, out, true);
+    for (int64_t i = 0; i < repeats; ++i)
+      p.collective(op, x, y);
+  }
+
+  bool collectives(int64_t ranks) {
+    for (const char *op : {"all_reduce", "all_gather", "reduce_scatter", "all_to_all"})
+      for (int64_t bytes = 256; bytes <= (quick ? 1 << 20 : 16 << 20); bytes *= quick ? 16 : 4) {
+        double us = 0;
+        if (!perRepeat(
+                ranks, 2 + static_cast<double>(bytes) / 4e3,
+                [&](Probe &p, int64_t repeats) { addCollective(p, op, ranks, bytes, repeats); }, us))
+          return false;
+        if (us <= 0)
+          continue;
+        file["collectives"].push_back(
+            {{"op", op}, {"dtype", "f32"}, {"ranks", ranks}, {"bytes", bytes}, {"graph", false}, {"us", us}});
+        std::cerr << op << " " << ranks << " ranks, " << bytes << " bytes: " << us << " us\n";
+      }
+    return true;
+  }
+
+  /// What a collective costs the compute that it runs beside, and what one more start and wait cost.
+  bool asynchronous(int64_t ranks) {
+    if (ranks < 2)
+      return true;
+    constexpr int64_t bytes = 1 << 20, m = 128, n = 1024, k = 1024;
+    auto build = [&](bool compute, bool communicate, bool started, int64_t size) {
+      return [=](Probe &p, int64_t repeats) {
+        int32_t a = p.buffer(DType::F32, {m, k}), b = p.weight(DType::F32, {k, n}), y = p.buffer(DType::F32, {m, n});
+        int32_t in = p.buffer(DType::F32, {size / 4}, true), out = p.buffer(DType::F32, {size / 4}, true);
+        p.command("matmul", {a, b}, {y});
+        for (int64_t i = 0; i < repeats; ++i) {
+          if (communicate)
+            p.collective("all_reduce", in, out, started ? i : -1);
+          if (compute)
+            p.command("matmul", {a, b}, {y});
+          if (communicate && started)
+            p.wait(i);
+        }
+      };
+    };
+    double computeUs = 0, collectiveUs = 0, bothUs = 0, syncUs = 0, startedUs = 0;
+    if (!perRepeat(ranks, 3000, build(true, false, false, bytes), computeUs) ||
+        !perRepeat(ranks, 300, build(false, true, false, bytes), collectiveUs) ||
+        !perRepeat(ranks, 3000, build(true, true, true, bytes), bothUs) ||
+        !perRepeat(ranks, 5, build(false, true, false, 256), syncUs) ||
+        !perRepeat(ranks, 10, build(false, true, true, 256), startedUs))
+      return false;
+    if (computeUs > 0 && collectiveUs > 0 && bothUs > 0) {
+      double share = std::clamp((bothUs - computeUs) / collectiveUs, 0.0, 1.0);
+      file["core_share"] = share;
+      std::cerr << "compute " << computeUs << " us, all_reduce " << collectiveUs << " us, both " << bothUs
+                << " us: the collective takes " << share * 100 << " % of its time from compute\n";
+    }
+    if (syncUs > 0 && startedUs > 0) {
+      file["chunk_overhead_us"] = std::max(startedUs - syncUs, 0.1);
+      std::cerr << "start and wait: " << startedUs - syncUs << " us more than a synchronous collective\n";
+    }
+    return true;
+  }
+
+  std::string folder;
+  bool quick;
+  comm::cost::Topology topology;
+  Json file;
+  std::string error;
+};
+
+} // namespace
+
+int commc::runBench(int argc, char **argv) {
+  std::string output = "tuning.json";
+  std::vector<int64_t> ranks;
+  bool quick = false;
+  CLI::App app("Measure this machine and write a tuning file for the cost model (CPU ranks; GPUs are not measured).\n"
+               "Example: commc bench --ranks 2,4 -o tuning.json",
+               "commc bench");
+  app.add_option("-o,--output", output, "tuning file to write (default tuning.json)");
+  app.add_option("--ranks", ranks, "rank counts of the collectives (default: 2 to the number of cores, doubling)")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t(2), int64_t(64)));
+  app.add_flag("--quick", quick, "fewer sizes and runs");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success &e) {
+    return app.exit(e);
+  } catch (const CLI::ParseError &e) {
+    printError("E201", e.what(), "", "commc bench --help");
+    return kUsage;
+  }
+  if (ranks.empty())
+    for (int64_t n = 2; n <= std::max<int64_t>(2, static_cast<int64_t>(std::thread::hardware_concurrency())); n *= 2)
+      ranks.push_back(n);
+  std::error_code failed;
+  std::filesystem::path folder =
+      std::filesystem::temp_directory_path(failed) / ("commc-bench-" + std::to_string(getpid()));
+  std::filesystem::create_directory(folder, failed);
+  if (failed) {
+    printError("E202", "cannot make a folder for the probes: " + failed.message(), folder.string(), "set TMPDIR");
+    return kUsage;
+  }
+  Bench bench(folder.string(), quick);
+  bool ok = bench.run(ranks);
+  std::filesystem::remove_all(folder, failed);
+  if (!ok) {
+    printError("E101", "a probe failed: " + bench.problem(), "", "");
+    return kInternal;
+  }
+  std::ofstream file(output, std::ios::binary);
+  file << bench.result().dump(1) << "\n";
+  file.close();
+  if (!file) {
+    printError("E202", "cannot write '" + output + "'", "", "another -o");
+    return kUsage;
+  }
+  return kOk;
+}
