@@ -28,6 +28,9 @@ std::string familyOf(const std::string &system) {
 
 bool isLibrary(const std::string &name) { return name == "nccl" || name == "oneccl"; }
 
+/// Runs of a library differ mostly by its version; a table is named after both unless somebody said otherwise.
+std::string runOf(const CollectiveQuery &q) { return q.table.empty() ? q.library + "-" + q.version : q.table; }
+
 /// Element types that were measured for a library; others move like the first of them.
 std::string wireType(const CollectiveQuery &q) {
   if (!isLibrary(q.library))
@@ -93,7 +96,7 @@ KrigingPoint Measured::pointOf(RowKind kind, const Row &row, const std::string &
     p.names[1] = nameOf(system);
     p.names[2] = isLibrary(q.library);
     p.names[3] = nameOf(q.library);
-    p.names[4] = nameOf(q.table.empty() ? q.version : q.table);
+    p.names[4] = nameOf(runOf(q));
     p.names[5] = q.graph;
     p.names[6] = nameOf(wireType(q));
     break;
@@ -161,6 +164,8 @@ void Measured::add(RowKind kind, const Row &row, int level) {
   if (!pool)
     pool = std::make_unique<Kriging>(modelOf(kind, key));
   pool->add(pointOf(kind, row, row.system), std::log(row.latencyUs / formula), level);
+  if (kind == RowKind::Collective)
+    runs.insert(row.collective.table);
 }
 
 const Kriging *Measured::pool(RowKind kind, const Row &row, const std::string &system) const {
@@ -200,7 +205,10 @@ bool builtInLogRatio(const Topology &t, RowKind kind, const Row &row, double &lo
   const Kriging *pool = tables->pool(kind, row, system);
   if (!pool || !(Measured::formulaUs(t, kind, row) > 0))
     return false;
-  logRatio = pool->at(Measured::pointOf(kind, row, system));
+  Row known = row;
+  if (!tables->hasRun(known.collective.table))
+    known.collective.table.clear(); // somebody else's run: the version may still be known
+  logRatio = pool->at(Measured::pointOf(kind, known, system));
   return true;
 }
 

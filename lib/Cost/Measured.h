@@ -7,6 +7,7 @@
 #include "comm/Cost/Rows.h"
 #include <map>
 #include <memory>
+#include <set>
 
 namespace comm::cost {
 
@@ -18,6 +19,8 @@ public:
   /// The pool that answers a row of this system, or null.
   const Kriging *pool(RowKind, const Row &, const std::string &system) const;
   std::map<std::string, std::unique_ptr<Kriging>> &pools() { return all; }
+  /// Whether rows of a measuring run of this name are here (collectives).
+  bool hasRun(const std::string &table) const { return runs.count(table) > 0; }
 
   /// Reads the text of one table (TableText.cpp), of one system or of all ("") only. False and a sentence on error.
   bool addTable(const std::string &text, const std::string &system, std::string &error);
@@ -36,6 +39,7 @@ public:
 
 private:
   std::map<std::string, std::unique_ptr<Kriging>> all;
+  std::set<std::string> runs;
 };
 
 /// log(measured / formula) by the tables built into the library, which are parsed when first asked for. False: no rows.

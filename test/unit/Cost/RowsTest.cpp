@@ -203,6 +203,27 @@ TEST(Tables, Anchors) {
   EXPECT_NEAR(load("h200_sxm").collectiveUs(q), 3.9, 0.4);
 }
 
+// A version says as much as the name of the run that measured it; of a run that nobody knows only the version counts.
+TEST(Tables, UnknownRunsAreKnownByTheirVersion) {
+  CostModel model = load("h200_sxm");
+  CollectiveQuery q;
+  q.op = "all_reduce";
+  q.dtype = "bf16";
+  q.library = "vllm";
+  q.graph = true;
+  q.ranks = 8;
+  q.bytes = 1 << 20;
+  q.table = "vllm-0.19.0";
+  q.version = "0.19.0";
+  double named = model.collectiveUs(q);
+  q.table = "";
+  EXPECT_EQ(model.collectiveUs(q), named);
+  q.table = "somebody-else";
+  EXPECT_EQ(model.collectiveUs(q), named);
+  q.version = "99";
+  EXPECT_NE(model.collectiveUs(q), named);
+}
+
 TEST(Tables, UnmeasuredSystemsFollowTheirRelatives) {
   CollectiveQuery q;
   q.op = "all_gather";
