@@ -1,6 +1,7 @@
 //===- BenchProbe.cpp - small programs that measure this machine ----------===//
 #include "tools/Driver/BenchProbe.h"
 #include "comm-c/runtime.h"
+#include "comm/Proof/Certificate.h"
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
@@ -47,6 +48,7 @@ int32_t Probe::buffer(DType dtype, const Shape &shape, bool shared) {
     program.commBytes += aligned(byteSize(dtype, shape));
   }
   int32_t index = static_cast<int32_t>(program.values.size());
+  value.index = index;
   program.values.push_back(value);
   if (!shared)
     privateBuffers.push_back(index);
@@ -79,6 +81,14 @@ int32_t Probe::weight(DType dtype, const Shape &shape) {
 }
 
 void Probe::command(const std::string &op, std::vector<int32_t> inputs, std::vector<int32_t> outputs, Attrs attrs) {
+  // Each result is a buffer of its own on the same bytes, as nothing reads what the same command wrote before.
+  for (int32_t &output : outputs) {
+    Value again = program.values[static_cast<size_t>(output)];
+    again.index = static_cast<int64_t>(program.values.size());
+    results.emplace_back(static_cast<int32_t>(program.values.size()), output);
+    output = results.back().first;
+    program.values.push_back(again);
+  }
   program.commands.push_back(make(op, std::move(inputs), std::move(outputs), std::move(attrs)));
 }
 
@@ -103,6 +113,8 @@ bool Probe::time(int runs, double &best, double &median, std::string &error) {
     at += aligned(
         byteSize(program.values[static_cast<size_t>(index)].dtype, program.values[static_cast<size_t>(index)].shape));
   }
+  for (auto [result, buffer] : results)
+    program.values[static_cast<size_t>(result)].offset = program.values[static_cast<size_t>(buffer)].offset;
   program.arenaBytes = std::max<int64_t>(at, 64);
   Entry entry;
   entry.name = "probe";
@@ -112,6 +124,10 @@ bool Probe::time(int runs, double &best, double &median, std::string &error) {
   if (ranks == 1)
     entry.reference = entry.split;
   executable.entries = {entry};
+  if (auto problems = ::comm::proof::certifyAll(executable); !problems.empty()) {
+    error = problems.front();
+    return false;
+  }
   std::vector<uint8_t> bytes;
   std::string path = folder + "/probe.commx";
   if (!writeExecutable(executable, bytes, error))

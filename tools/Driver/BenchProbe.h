@@ -29,6 +29,7 @@ private:
   comm::exe::Program program;
   std::vector<comm::exe::Command> fills;
   std::vector<int32_t> privateBuffers;
+  std::vector<std::pair<int32_t, int32_t>> results; ///< values that commands write, and the buffers they lie in
   int64_t nextPlanId = 0;
 };
 
