@@ -23,7 +23,9 @@ function(comm_use_pch name)
   if(CMAKE_GENERATOR MATCHES "Ninja" AND CMAKE_CXX_COMPILER_ID MATCHES "Clang")
     target_compile_options(${name} PRIVATE
       "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-Winvalid-pch -include-pch ${COMM_PCH_FOLDER}/cmake_pch.hxx.pch>")
-    add_dependencies(${name} CommPCH)
+    # Of a target that it merely depends on, Ninja would not wait for this file.
+    get_target_property(sources ${name} SOURCES)
+    set_property(SOURCE ${sources} APPEND PROPERTY OBJECT_DEPENDS ${PROJECT_BINARY_DIR}/${COMM_PCH_FOLDER}/cmake_pch.hxx.pch)
   else()
     target_precompile_headers(${name} REUSE_FROM CommPCH)
   endif()
