@@ -111,7 +111,7 @@ const char *comm_executable_entry_name(const comm_executable *, int32_t entry);
 int32_t comm_executable_port_count(const comm_executable *, int32_t entry, int32_t outputs);
 comm_status comm_executable_port(const comm_executable *, int32_t entry, int32_t outputs, int32_t index,
                                  comm_tensor *out);
-/* What the compiler predicted, by name ("step_us"); NaN when it said nothing. */
+/* What the compiler predicted, by name ("step_us.<entry>"); NaN when it said nothing. */
 double comm_executable_prediction(const comm_executable *, const char *name);
 /* State pairs of an entry: input and output names. */
 int32_t comm_executable_state_count(const comm_executable *, int32_t entry);

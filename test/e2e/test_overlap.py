@@ -135,3 +135,11 @@ def test_equal_compilations_are_equal(tmp_path, block):
         tools.compile_model(model, tmp_path / name, 2, inputs, SLOW)
         texts.append((tmp_path / name).read_bytes())
     assert texts[0] == texts[1]
+
+
+def test_bench_shows_the_prediction_of_its_entry(block, lab):
+    model, inputs, _ = block
+    executable = lab.compile(model, 2, inputs, SLOW)
+    done = tools.run_executable(executable, inputs, "--bench", "--json", "--iterations=1", "--warmup=0", SLOW)
+    predicted = facts(model, lab.folder / "predicted.commx", 2, inputs, SLOW)["predictions"]["step_us.main"]
+    assert tools.json_output(done)["predicted_ms"] == pytest.approx(predicted / 1000, rel=1e-3)

@@ -84,7 +84,7 @@ BenchResult bench(const Executable &exe, Session &session, const Call &call, con
   } while (warm < options.warmupMs);
   BenchResult result;
   result.link = session.link();
-  result.predictedMs = exe.predictedMs();
+  result.predictedMs = exe.predictedMs(call.entry);
   result.each = session.collectives();
   bool overlaps = std::any_of(result.each.begin(), result.each.end(), [](const auto &c) { return c.started != 0; });
   Totals totals;

@@ -27,8 +27,11 @@ public:
   Executable(const Executable &) = delete;
   std::vector<EntryInfo> entries;
   comm_executable *handle = nullptr;
-  /// Milliseconds of one run that the compiler predicted; NaN when it did not.
-  double predictedMs() const { return comm_executable_prediction(handle, "step_us") / 1000; }
+  /// Milliseconds of one run of an entry that the compiler predicted; NaN when it did not.
+  double predictedMs(int32_t entry) const {
+    std::string name = "step_us." + entries[static_cast<size_t>(entry)].name;
+    return comm_executable_prediction(handle, name.c_str()) / 1000;
+  }
 };
 
 /// Inputs of one call in the types of its entry.
