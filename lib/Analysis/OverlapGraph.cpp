@@ -382,6 +382,11 @@ void OverlapGraph::apply(ArrayRef<solver::Step> order, Block &block) const {
       place(ops.back());
   }
   bringFree(block.getTerminator(), block, placed);
+  // What nobody reads was not placed: it stands in front of its operands now.
+  SmallVector<Operation *> ops = llvm::map_to_vector(block.without_terminator(), [](Operation &op) { return &op; });
+  for (Operation *op : llvm::reverse(ops))
+    if (isFreeOp(op) && op->use_empty())
+      op->erase();
 }
 
 int64_t mlir::comm::getFixedBytes(func::FuncOp function) {

@@ -119,16 +119,31 @@ private:
       if (!llvm::all_of(type.getShape().take_front(concat.getDim()), [](int64_t d) { return d == 1; }))
         continue; // parts are not contiguous
       int64_t offset = 0;
+      // What two parts show lies outside: a copy inside of one buffer would overlap itself.
+      DenseMap<Value, int64_t> shown;
+      for (Value input : concat.getInputs())
+        ++shown[shownBy(input)];
       for (Value input : concat.getInputs()) {
         Value source = wholeSource(input);
         Operation *def = source.getDefiningOp();
         std::optional<StridedCopy> move = def ? getMove(def) : std::nullopt;
         bool owns = def && !isa<WeightOp, arith::ConstantOp>(def) && !(move && move->isContiguous());
-        if (owns && !isCommunicated(source) && !inOutput.count(source))
+        if (owns && shown.lookup(shownBy(input)) == 1 && !isCommunicated(source) && !inOutput.count(source))
           inConcat.insert({source, {concat.getResult(), offset}});
         offset += getTensorBytes(input.getType());
       }
     }
+  }
+
+  /// The value whose bytes this one shows, wholly or in part.
+  Value shownBy(Value value) {
+    while (Operation *def = value.getDefiningOp()) {
+      std::optional<StridedCopy> move = getMove(def);
+      if (!move || !move->isContiguous())
+        break;
+      value = def->getOperand(0);
+    }
+    return value;
   }
 
   /// Where a value lies that is computed into a concatenation.

@@ -66,3 +66,22 @@ func.func @leaves_synchronous_code(%x: tensor<4xf32>) -> (tensor<4xf32>, tensor<
   %w = arith.addf %u, %v : tensor<4xf32>
   return %w, %a : tensor<4xf32>, tensor<4xf32>
 }
+
+// A broadcast that nobody reads goes; it would stand in front of the weight, which moves to where it is read.
+// CHECK-LABEL: func.func @drops_what_nobody_reads
+// CHECK-NOT:     dimensions = [0]
+// CHECK:         return
+func.func @drops_what_nobody_reads(%x: tensor<256x256xf32>) -> tensor<256x256xf32> {
+  %w = comm.weight "w" in "model" at 0 : tensor<256xf32> -> tensor<256xf32>
+  %e = tensor.empty() : tensor<256x256xf32>
+  %dead = linalg.broadcast ins(%w : tensor<256xf32>) outs(%e : tensor<256x256xf32>) dimensions = [0]
+  %t = comm.start order 0 : !comm.token<tensor<256x256xf32>> {
+    %a = comm.all_reduce sum %x over @grid["tp"] : tensor<256x256xf32>
+    comm.yield %a : tensor<256x256xf32>
+  }
+  %r = comm.wait %t : !comm.token<tensor<256x256xf32>>
+  %f = tensor.empty() : tensor<256x256xf32>
+  %b = linalg.broadcast ins(%w : tensor<256xf32>) outs(%f : tensor<256x256xf32>) dimensions = [1]
+  %s = arith.addf %r, %b : tensor<256x256xf32>
+  return %s : tensor<256x256xf32>
+}
