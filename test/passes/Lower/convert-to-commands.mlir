@@ -110,3 +110,24 @@ func.func @others(%t: tensor<5x4xf32>, %i: tensor<2xi64>, %q: tensor<1x1x3x4xf32
   %a = comm.attention %q, %k, %k mask %mask : tensor<1x1x1x5xi1> scale 5.0e-1 causal 2 : tensor<1x1x3x4xf32>, tensor<1x1x5x4xf32>, tensor<1x1x5x4xf32> -> tensor<1x1x3x4xf32>
   return %s, %m, %g, %a : tensor<2x2xf32>, tensor<2x4xf32>, tensor<5x2xf32>, tensor<1x1x3x4xf32>
 }
+
+// Parts of a concatenation are computed in their place; a value that two parts show is not, as it would be copied within one buffer.
+// CHECK-LABEL: func.func @concat_in_place
+// CHECK-SAME:    (%[[X:.*]]: memref<2x4xf32>, %[[W:.*]]: memref<4x4xf32>, %[[Y:.*]]: memref<4x4xf32> {comm.output}, %[[Z:.*]]: memref<4x4xf32> {comm.output})
+// CHECK-NEXT:    %[[A:.*]] = comm.view %[[Y]] at 0
+// CHECK-NEXT:    comm.command "matmul" ins(%[[X]], %[[W]] : {{.*}}) outs(%[[A]] :
+// CHECK:         %[[B:.*]] = comm.view %[[Y]] at 32
+// CHECK-NEXT:    comm.command "matmul" {{.*}} outs(%[[B]] :
+// CHECK:         %[[M:.*]] = comm.buffer : memref<2x4xf32>
+// CHECK-NEXT:    comm.command "matmul" {{.*}} outs(%[[M]] :
+// CHECK-NEXT:    comm.command "copy" ins(%[[M]] : memref<2x4xf32>) outs(%[[Z]] :
+// CHECK-NEXT:    comm.command "copy" ins(%[[M]] : memref<2x4xf32>) outs(%[[Z]] :
+// CHECK-NEXT:    return
+func.func @concat_in_place(%x: tensor<2x4xf32>, %w: tensor<4x4xf32>) -> (tensor<4x4xf32>, tensor<4x4xf32>) {
+  %a = comm.matmul %x, %w : tensor<2x4xf32>, tensor<4x4xf32> -> tensor<2x4xf32>
+  %b = comm.matmul %a, %w : tensor<2x4xf32>, tensor<4x4xf32> -> tensor<2x4xf32>
+  %y = tensor.concat dim(0) %a, %b : (tensor<2x4xf32>, tensor<2x4xf32>) -> tensor<4x4xf32>
+  %m = comm.matmul %b, %w : tensor<2x4xf32>, tensor<4x4xf32> -> tensor<2x4xf32>
+  %z = tensor.concat dim(0) %m, %m : (tensor<2x4xf32>, tensor<2x4xf32>) -> tensor<4x4xf32>
+  return %y, %z : tensor<4x4xf32>, tensor<4x4xf32>
+}
