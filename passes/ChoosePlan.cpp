@@ -22,6 +22,8 @@ using namespace mlir::comm;
 namespace {
 /// Smallest gain over the plain plan that counts, as a share of its time.
 constexpr double kHysteresis = 0.02;
+/// The same on CPU ranks, where predictions of a step are off by more and steps differ by more from run to run.
+constexpr double kCpuHysteresis = 0.10;
 
 struct Candidate {
   StringRef plan;
@@ -145,7 +147,8 @@ private:
     // Per collective a gain below the price of handing one over is within the noise of the model, too.
     std::string error;
     auto model = loadCostModel(options.cost, error);
-    double noise = std::max(plain.stepUs * kHysteresis, (model ? model->chunkOverheadUs() : 0) * plain.collectives);
+    double least = model && model->topology().device.cpu ? kCpuHysteresis : kHysteresis;
+    double noise = std::max(plain.stepUs * least, (model ? model->chunkOverheadUs() : 0) * plain.collectives);
     for (const Candidate &candidate : candidates.drop_front())
       if (always || (candidate.stepUs < plain.stepUs - noise && candidate.stepUs < best->stepUs))
         best = &candidate;
