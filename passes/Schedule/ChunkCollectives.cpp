@@ -1,8 +1,7 @@
 //===- ChunkCollectives.cpp - run what follows a collective by parts of rows ===//
-// Matches   all_reduce, all_reduce_norm, and all_gather or reduce_scatter of columns, with what follows row by row
-// Rewrites  2 or 4 copies on parts of the rows; values that mix rows read them put together
-// Skips     collectives below min-bytes or of fewer rows than two tiles; everything where the whole is predicted to be
-// as fast
+// Matches   all_reduce, all_reduce_norm, and all_gather or reduce_scatter of columns, with what goes row by row around
+// it Rewrites  2 or 4 copies on parts of the rows; values that mix rows read them put together Skips     collectives
+// below min-bytes or of fewer rows than two tiles; everything where the whole is predicted to be as fast
 //===----------------------------------------------------------------------===//
 #include "comm/Analysis/Explain.h"
 #include "comm/Analysis/OverlapGraph.h"
@@ -91,7 +90,7 @@ private:
     for (Operation *seed : seeds(function)) {
       if (done.contains(seed))
         continue;
-      RowRegion region(seed);
+      RowRegion region(seed, done);
       if (region.empty() || region.getRows() < parts || region.getRows() * region.getTokensPerRow() < parts * tile)
         continue;
       // One that shares ops with an earlier one is left to it.

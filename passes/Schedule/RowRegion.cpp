@@ -26,9 +26,23 @@ int64_t mixedDim(Operation *op) {
     return scatter.getDim();
   return -1;
 }
+
+/// Every operand has the shape of the one result.
+bool isElementwise(Operation *op) {
+  if (!isa<GeluOp, SiluOp>(op) && (!op->hasTrait<OpTrait::Elementwise>() || op->getNumRegions() > 0))
+    return false;
+  auto shapeOf = [](Value value) {
+    auto type = dyn_cast<RankedTensorType>(value.getType());
+    return type ? type.getShape() : ArrayRef<int64_t>();
+  };
+  return op->getNumResults() == 1 && isa<RankedTensorType>(op->getResult(0).getType()) &&
+         llvm::all_of(op->getOperands(), [&](Value value) {
+           return isa<RankedTensorType>(value.getType()) && shapeOf(value) == shapeOf(op->getResult(0));
+         });
+}
 } // namespace
 
-RowRegion::RowRegion(Operation *seed) {
+RowRegion::RowRegion(Operation *seed, const llvm::SmallPtrSetImpl<Operation *> &taken) {
   RankedTensorType type = typeOf(seed->getOperand(0));
   int64_t dim = 0;
   while (dim + 1 < type.getRank() && (type.getDimSize(dim) == 1 || dim == mixedDim(seed)))
@@ -43,8 +57,9 @@ RowRegion::RowRegion(Operation *seed) {
     rowDim.clear();
     return;
   }
+  growBack(seed, taken);
   // In block order; what depends on the seed other than through the region cannot be an operand of it.
-  llvm::SmallPtrSet<Operation *, 32> dependent{seed};
+  llvm::SmallPtrSet<Operation *, 32> dependent(ops.begin(), ops.end());
   for (Operation *op = seed->getNextNode(); op && !op->hasTrait<OpTrait::IsTerminator>(); op = op->getNextNode()) {
     bool depends = false, outside = false;
     op->walk([&](Operation *inner) {
@@ -59,6 +74,43 @@ RowRegion::RowRegion(Operation *seed) {
     dependent.insert(op);
     if (!outside)
       join(op);
+  }
+}
+
+/// Adds the products and what is computed element by element before the seed, when nobody else reads it: the collective
+/// of one part then runs while the next part is computed.
+void RowRegion::growBack(Operation *seed, const llvm::SmallPtrSetImpl<Operation *> &taken) {
+  llvm::SmallPtrSet<Operation *, 16> inside{seed};
+  // The dimension of rows that a reader in the region asks for; -1 when it is no such reader.
+  auto wantedBy = [&](OpOperand &use) -> int64_t {
+    Operation *user = use.getOwner();
+    if (!inside.contains(user))
+      return -1;
+    if (isElementwise(user))
+      return rowDim.lookup(user->getResult(0));
+    return use.getOperandNumber() == 0 ? rowDim.lookup(use.get()) : -1;
+  };
+  for (Operation *op = seed->getPrevNode(); op; op = op->getPrevNode()) {
+    auto matmul = dyn_cast<MatmulOp>(op);
+    if (op->use_empty() || taken.contains(op) || !(matmul || isElementwise(op)))
+      continue;
+    Value result = op->getResult(0);
+    int64_t dim = wantedBy(*result.use_begin());
+    if (dim < 0 || llvm::any_of(result.getUses(), [&](OpOperand &use) { return wantedBy(use) != dim; }))
+      continue;
+    if (matmul) {
+      auto lhs = typeOf(matmul.getLhs()), rhs = typeOf(matmul.getRhs());
+      int64_t fromEnd = typeOf(result).getRank() - dim; // 2: the rows of the product; more: a batch
+      if (fromEnd < 2 || fromEnd > lhs.getRank() || (fromEnd > 2 && rhs.getRank() > 2) || matmul.getTransposeLhs() ||
+          matmul.getLhs() == matmul.getRhs() || rowDim.count(matmul.getRhs()))
+        continue;
+      auto [it, fresh] = rowDim.try_emplace(matmul.getLhs(), lhs.getRank() - fromEnd);
+      if (!fresh && it->second != lhs.getRank() - fromEnd)
+        continue;
+    }
+    rowDim[result] = dim;
+    inside.insert(op);
+    ops.insert(ops.begin(), op);
   }
 }
 
@@ -102,14 +154,10 @@ bool RowRegion::join(Operation *op) {
       return false;
     return accept(typeOf(matmul.getResult()).getRank() - fromEnd);
   }
-  bool elementwise = isa<GeluOp, SiluOp>(op) || (op->hasTrait<OpTrait::Elementwise>() && op->getNumRegions() == 0);
-  if (!elementwise || op->getNumResults() != 1 || !isa<RankedTensorType>(op->getResult(0).getType()))
+  if (!isElementwise(op))
     return false;
   dim = -1;
   for (Value operand : op->getOperands()) {
-    auto type = dyn_cast<RankedTensorType>(operand.getType());
-    if (!type || type.getShape() != typeOf(op->getResult(0)).getShape())
-      return false;
     if (int64_t own = dimOf(operand); own >= 0) {
       if (dim >= 0 && own != dim)
         return false;

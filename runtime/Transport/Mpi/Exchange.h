@@ -11,7 +11,7 @@ namespace comm::rt::mpi {
 enum Tag : int { headerTag = 1, dataTag, resultTag, abortTag };
 
 struct ExchangeOptions {
-  int64_t chunkBytes = 256 << 10, window = 8, oneShotBytes = 32 << 10;
+  int64_t chunkBytes = 60 << 10, window = 32, oneShotBytes = 32 << 10;
 };
 
 /// A run of bytes to or from one peer, in pieces. Pieces are posted in order and may end in any order.

@@ -209,6 +209,9 @@ struct MpiTransport::Impl {
       return s;
     bool begun = false;
     int64_t last = monotonicNs(), spinEnd = last + r.op.budget.spinNs;
+    // Looking often gains little where the wire is busy for long, and takes the core from compute.
+    bool isLong = r.op.c.count * r.op.width > options.chunkBytes;
+    int64_t shortest = isLong ? std::max(options.shortestSleepNs, options.longestSleepNs / 2) : options.shortestSleepNs;
     for (;;) {
       if (r.missing == 0 && !begun) {
         for (size_t m = 0; m < r.op.size(); ++m)
@@ -237,7 +240,7 @@ struct MpiTransport::Impl {
         return late(r);
       // The longer nothing has come, the longer nothing will; a message that is late by its share costs no more.
       if (now > spinEnd && waited > options.shortestSleepNs / 4)
-        sleepNs(std::clamp(waited / 4, options.shortestSleepNs, options.longestSleepNs));
+        sleepNs(std::clamp(waited / 4, shortest, std::max(shortest, options.longestSleepNs)));
     }
   }
 

@@ -18,10 +18,13 @@
 namespace comm::rt::mpi {
 
 struct MpiOptions {
-  int64_t chunkBytes = 256 << 10;                           ///< of a message
-  int64_t window = 8;                                       ///< messages under way per peer and direction
-  int64_t oneShotBytes = 32 << 10;                          ///< largest all_reduce that is exchanged whole; per rank
-  int64_t shortestSleepNs = 20000, longestSleepNs = 200000; ///< between two looks while data is under way
+  /// Of a message. Below Open MPI's eager limit for TCP (64 KiB): it is sent without asking the receiver first, whose
+  /// answer would come when its progress thread looks the next time.
+  int64_t chunkBytes = 60 << 10;
+  int64_t window = 32;             ///< messages under way per peer and direction
+  int64_t oneShotBytes = 32 << 10; ///< largest all_reduce that is exchanged whole; per rank
+  /// Between two looks; where more than a chunk is under way, at least half the longest.
+  int64_t shortestSleepNs = 20000, longestSleepNs = 200000;
 };
 
 class MpiTransport final : public Transport {

@@ -94,3 +94,37 @@ func.func @cuts_on_two_axes(%x: tensor<256x256xf32>) -> tensor<256x256xf32> {
   %t = math.tanh %a : tensor<256x256xf32>
   return %t : tensor<256x256xf32>
 }
+
+// What is made for the collective alone is cut as well: the reduction of one half runs beside the products of the other.
+// CHECK-LABEL: func.func @cuts_what_goes_before
+// CHECK:         %[[A0:.*]] = tensor.extract_slice %{{.*}}[0, 0] [256, 256] [1, 1]
+// CHECK:         %[[P0:.*]] = comm.matmul %[[A0]], {{.*}} -> tensor<256x1024xf32>
+// CHECK:         %[[S0:.*]] = comm.silu %[[P0]] : tensor<256x1024xf32>
+// CHECK:         %[[Q0:.*]] = comm.matmul %[[S0]]
+// CHECK:         comm.all_reduce sum %[[Q0]] {{.*}} : tensor<256x256xf32>
+// CHECK-COUNT-2: comm.matmul
+// CHECK:         comm.all_reduce {{.*}} : tensor<256x256xf32>
+func.func @cuts_what_goes_before(%a: tensor<512x256xf32>, %w: tensor<256x1024xf32>, %v: tensor<1024x256xf32>) -> tensor<512x256xf32> {
+  %p = comm.matmul %a, %w : tensor<512x256xf32>, tensor<256x1024xf32> -> tensor<512x1024xf32>
+  %s = comm.silu %p : tensor<512x1024xf32>
+  %q = comm.matmul %s, %v : tensor<512x1024xf32>, tensor<1024x256xf32> -> tensor<512x256xf32>
+  %r = comm.all_reduce sum %q over @grid["tp"] : tensor<512x256xf32>
+  return %r : tensor<512x256xf32>
+}
+
+// Not what somebody else reads, and not the right-hand side of a product.
+// CHECK-LABEL: func.func @keeps_what_others_read
+// CHECK:         comm.matmul {{.*}} -> tensor<512x256xf32>
+// CHECK:         comm.matmul {{.*}} transposed, {{.*}} -> tensor<256x256xf32>
+// CHECK-COUNT-2: comm.all_reduce {{.*}} : tensor<256x256xf32>
+// CHECK:         math.tanh {{.*}} : tensor<256x256xf32>
+// CHECK:         comm.matmul {{.*}} : tensor<128x256xf32>, tensor<256x256xf32> -> tensor<128x256xf32>
+func.func @keeps_what_others_read(%a: tensor<512x256xf32>, %w: tensor<256x256xf32>, %b: tensor<256x256xf32>) -> (tensor<512x256xf32>, tensor<256x256xf32>, tensor<256x256xf32>) {
+  %p = comm.matmul %a, %w : tensor<512x256xf32>, tensor<256x256xf32> -> tensor<512x256xf32>
+  %t = comm.matmul %p transposed, %p : tensor<512x256xf32>, tensor<512x256xf32> -> tensor<256x256xf32>
+  %r = comm.all_reduce sum %p over @grid["tp"] : tensor<512x256xf32>
+  %e = math.tanh %b : tensor<256x256xf32>
+  %q = comm.matmul %b, %e : tensor<256x256xf32>, tensor<256x256xf32> -> tensor<256x256xf32>
+  %s = comm.all_reduce sum %q over @grid["tp"] : tensor<256x256xf32>
+  return %r, %t, %s : tensor<512x256xf32>, tensor<256x256xf32>, tensor<256x256xf32>
+}
