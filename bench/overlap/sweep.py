@@ -3,9 +3,10 @@
     PYTHONPATH=python python bench/overlap/sweep.py [--works block,decoder,encoder] [--links 0.1,1,10,shm] [--tuning FILE] [--json FILE] [--csv FILE]
 
 Two ranks of one thread each on one machine. Links are emulated in the shared-memory transport (Gbit/s per direction, 50 us), `shm` is the memory
-itself. A tuning file of `commc bench` makes the predictions that choose. Per shape: the plain plan twice (its spread against itself is the noise), and the plan chosen for that link; they take turns in blocks of
-calls, each block a process of its own whose start is not timed. `bound` is the plain plan's compute alone. `hidden` is the share of communication
-time during which compute did not wait. Results of every executable are compared with ONNX Runtime's first.
+itself. A tuning file of `commc bench` makes the predictions that choose. Per shape the plain plan (all ranks wait for every collective) and the plan
+chosen for that link are loaded side by side and called in turn: plain, chosen, plain, each a few calls of which the first is not timed. The two places of
+plain give its spread against itself, the noise. `bound` is the plain plan's compute alone. `hidden` is the share of communication time during which compute
+did not wait. Results of every executable are compared with ONNX Runtime's first.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import argparse
 import csv
 import dataclasses
 import json
-import math
 import statistics
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import machine
 
-from commc import arrays, generate, reference, tools
+from commc import arrays, generate, reference, runtime, tools
 from commc.generators import bert, llama
 
 BLOCKS = llama.Config(hidden=1024, heads=16, kv_heads=4, layers=4, inter=2816, bare=True, batch=1)
@@ -34,7 +35,8 @@ ENCODER = bert.Config(hidden=384, heads=12, layers=6, inter=1536, vocab=30522, p
 SEQUENCES = (64, 128, 256, 512, 1024, 2048)
 BATCHES = (2, 4)  # of the encoder, which is split by batch
 TOLERANCE = 1e-4  # of max|reference|
-BLOCK_S = 0.6  # seconds of calls in a block, about
+TURN_S = 0.1  # seconds of timed calls in a turn, about
+SLOW_TOKENS = 1024  # on links below 1 Gbit/s; more take seconds per call
 
 
 class Shape(NamedTuple):
@@ -45,17 +47,6 @@ class Shape(NamedTuple):
     sequence: int
     model: Path
     inputs: Path
-
-
-class Block(NamedTuple):
-    """What one process measured, in ms; communication, hidden and compute are means per call."""
-
-    best: float
-    median: float
-    communication: float
-    hidden: float
-    compute: float
-    predicted: float | None
 
 
 def shapes(works: list[str], sequences: tuple[int, ...], folder: Path):
@@ -74,63 +65,74 @@ def shapes(works: list[str], sequences: tuple[int, ...], folder: Path):
             yield Shape("encoder", batch, sequence, model, generate.write_calls(target, "inputs", bert.make_inputs(sized, batch, sequence))[0])
 
 
-def link_flags(link: str) -> list[str]:
-    return [] if link == "shm" else [f"--link={link}Gbit,50us"]
+class Place:
+    """One executable in the order of turns: its calls' times and statistics, in ms."""
+
+    def __init__(self, call: runtime.Bound):
+        self.call, self.times, self.facts = call, [], []
+
+    def turn(self, calls: int) -> None:
+        for timed in [False] + [True] * calls:
+            begin = time.perf_counter()
+            self.call()
+            if timed:
+                self.times.append((time.perf_counter() - begin) * 1e3)
+                self.facts.append(self.call.session.stats())
+
+    def median(self, fact: str = "") -> float:
+        return statistics.median(facts[fact] for facts in self.facts) if fact else statistics.median(self.times)
 
 
-class Variant:
-    """One executable on one link."""
+class Program:
+    """A model compiled for one link and loaded by two ranks."""
 
-    def __init__(self, shape: Shape, link: str, executable: Path, expected: dict[str, np.ndarray], *flags: str):
-        self.shape, self.executable, self.flags = shape, executable, link_flags(link)
-        done = tools.compile_model(shape.model, executable, 2, [shape.inputs], "--explain", *flags, *self.flags)
+    def __init__(self, shape: Shape, link: str, path: Path, *flags: str):
+        links = [] if link == "shm" else [f"--link={link}Gbit,50us"]
+        done = tools.compile_model(shape.model, path, 2, [shape.inputs], "--explain", *flags, *links)
         self.plan = next((line.split(None, 1)[1] for line in (done.stdout + done.stderr).splitlines() if line.startswith("plan ")), "")
-        saved = executable.with_suffix(".npz")
-        tools.run_executable(executable, [shape.inputs], "--save-outputs", saved)
-        difference = arrays.compare(arrays.load(saved), expected)
-        if not difference.relative <= TOLERANCE:
-            raise RuntimeError(f"{executable.name} is wrong: {difference}")
-        self.blocks: list[Block] = []
-        self.calls = 2
-
-    def block(self) -> None:
-        done = tools.run_executable(self.executable, [self.shape.inputs], "--bench", "--json", "--warmup=1", f"--iterations={self.calls}", *self.flags)
-        found = tools.json_output(done)
-        self.calls = max(2, min(50, math.ceil(BLOCK_S * 1e3 / found["latency_median_ms"])))
-        self.blocks.append(Block(found["latency_best_ms"], found["latency_median_ms"], found["communication_ms"], found["hidden_ms"],
-                                 found["compute_ms"], found.get("predicted_ms")))
-
-    def best(self) -> float:
-        return min(block.best for block in self.blocks)
-
-    def median(self, field: str = "median") -> float:
-        return statistics.median(getattr(block, field) for block in self.blocks)
-
-
-def measure(shape: Shape, link: str, rounds: int, expected: dict, folder: Path, tuning: list[str]) -> dict:
-    name = f"{shape.work}-{shape.batch}x{shape.sequence}-{link}"
-    plain = Variant(shape, link, folder / f"{name}-plain.commx", expected, "--overlap=off", *tuning)
-    again = Variant(shape, link, folder / f"{name}-again.commx", expected, "--overlap=off", *tuning)
-    chosen = Variant(shape, link, folder / f"{name}-chosen.commx", expected, *tuning)
-    for _ in range(rounds):
-        for variant in (plain, chosen, again):
-            variant.block()
-    one, two, ours = plain.median(), again.median(), chosen.median()
-    base = min(one, two)
-    spread = max(one, two) / base - 1
-    communication = chosen.median("communication")
-    record = {
-        "work": shape.work, "batch": shape.batch, "sequence": shape.sequence, "link": link,
-        "plain_best_ms": min(plain.best(), again.best()), "plain_ms": base, "spread": spread, "chosen_best_ms": chosen.best(), "chosen_ms": ours,
-        "bound_ms": min(plain.median("compute"), again.median("compute")), "communication_share": plain.median("communication") / base,
-        "communication_ms": communication, "hidden": chosen.median("hidden") / communication if communication else 1.0,
-        "speed_up": base / ours, "plan": chosen.plan,
-        "plain_predicted_ms": plain.blocks[-1].predicted, "chosen_predicted_ms": chosen.blocks[-1].predicted,
-    }
-    for path in (plain.executable, again.executable, chosen.executable):
+        executable = runtime.Executable(path)
+        us = executable.prediction(f"step_us.{next(iter(executable.entries))}")
+        self.predicted_ms = us / 1e3 if us == us else None
+        self.session = runtime.Session(executable, link=None if link == "shm" else f"{link}Gbit,50us")
+        self.call = self.session.bind(arrays.load(shape.inputs))
         path.unlink()
-        path.with_suffix(".npz").unlink(missing_ok=True)
-    return record
+
+    def check(self, expected: dict[str, np.ndarray], what: str) -> None:
+        difference = arrays.compare(self.call(), expected)
+        if not difference.relative <= TOLERANCE:
+            raise RuntimeError(f"{what} is wrong: {difference}")
+
+
+def measure(shape: Shape, link: str, options: argparse.Namespace, expected: dict) -> dict:
+    tuning = [f"--tuning={options.tuning}"] if options.tuning else []
+    path = options.folder / f"{shape.work}-{shape.batch}x{shape.sequence}-{link}.commx"
+    plain = Program(shape, link, path, "--overlap=off", *tuning)
+    chosen = Program(shape, link, path, *tuning)
+    with plain.session, chosen.session:
+        plain.check(expected, "the plain plan")
+        chosen.check(expected, "the chosen plan")
+        one, ours, two = Place(plain.call), Place(chosen.call), Place(plain.call)
+        begin = time.perf_counter()
+        one.turn(1)
+        ms = one.times[0]
+        calls = max(1, min(20, round(TURN_S * 1e3 / ms)))
+        one.times, one.facts = [], []
+        rounds = 0
+        while rounds < options.rounds and (rounds < 3 or time.perf_counter() - begin < options.seconds):
+            for place in (one, ours, two):
+                place.turn(calls)
+            rounds += 1
+    base = min(one.median(), two.median())
+    communication = ours.median("communication_ms")
+    return {
+        "work": shape.work, "batch": shape.batch, "sequence": shape.sequence, "link": link,
+        "plain_best_ms": min(one.times + two.times), "plain_ms": base, "spread": max(one.median(), two.median()) / base - 1,
+        "chosen_best_ms": min(ours.times), "chosen_ms": ours.median(),
+        "bound_ms": min(one.median("compute_ms"), two.median("compute_ms")), "communication_share": one.median("communication_ms") / base,
+        "communication_ms": communication, "hidden": ours.median("hidden_ms") / communication if communication else 1.0,
+        "speed_up": base / ours.median(), "plan": chosen.plan, "calls": len(ours.times),
+        "plain_predicted_ms": plain.predicted_ms, "chosen_predicted_ms": chosen.predicted_ms,
+    }
 
 
 def ranks_of(values: list[float]) -> np.ndarray:
@@ -163,29 +165,32 @@ def main() -> int:
     parser.add_argument("--works", type=words, default=["block", "decoder", "encoder"], metavar="block,decoder,encoder")
     parser.add_argument("--links", type=words, default=["0.1", "1", "10", "shm"], metavar="0.1,1,10,shm")
     parser.add_argument("--sequences", type=lambda text: tuple(map(int, text.split(","))), default=SEQUENCES)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=15, help="of turns per shape, about; at least three rounds")
     parser.add_argument("--folder", type=Path, default=tools.ROOT / "build" / "bench" / "overlap")
     parser.add_argument("--tuning", type=Path, help="tuning file of commc bench")
     parser.add_argument("--json", type=Path, help="also write the records to this file")
     parser.add_argument("--csv", type=Path, help="also write the records to this file")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    print(f"machine   {machine.describe()}\nsettings  2 ranks x 1 thread, f32, {options.rounds} rounds of plain, chosen, plain\n")
+    print(f"machine   {machine.describe()}\nsettings  2 ranks x 1 thread, f32, up to {options.rounds} rounds of plain, chosen, plain\n")
     print(f"{'work':8} {'shape':>7} {'link':>5} {'plain best':>11} {'median':>9} {'spread':>7} {'chosen best':>12} {'median':>9} {'speed-up':>8} {'bound':>9}"
           f" {'comm.':>6} {'hidden':>6} {'predicted plain / chosen':>25}  plan")
     records = []
     for shape in shapes(options.works, options.sequences, options.folder):
         expected = reference.run(shape.model, arrays.load(shape.inputs))
         for link in options.links:
-            r = measure(shape, link, options.rounds, expected, options.folder, [f"--tuning={options.tuning}"] if options.tuning else [])
+            if link != "shm" and float(link) < 1 and shape.batch * shape.sequence > SLOW_TOKENS:
+                continue
+            r = measure(shape, link, options, expected)
             records.append(r)
+            if options.json:
+                options.json.write_text(json.dumps({"machine": machine.describe(), "records": records}, indent=1) + "\n")
             predicted = " / ".join(f"{r[key]:.2f}" if r[key] else "-" for key in ("plain_predicted_ms", "chosen_predicted_ms"))
             print(f"{r['work']:8} {shape.batch:>2}x{shape.sequence:<4} {link:>5} {r['plain_best_ms']:11.2f} {r['plain_ms']:9.2f} {r['spread']:7.1%}"
                   f" {r['chosen_best_ms']:12.2f} {r['chosen_ms']:9.2f} {r['speed_up']:8.2f} {r['bound_ms']:9.2f} {r['communication_share']:6.0%}"
                   f" {r['hidden']:6.0%} {predicted:>25}  {r['plan'][:60]}", flush=True)
     print("\n" + "\n".join(summary(records)))
-    if options.json:
-        options.json.write_text(json.dumps({"machine": machine.describe(), "records": records}, indent=1) + "\n")
     if options.csv:
         with options.csv.open("w", newline="") as file:
             writer = csv.DictWriter(file, records[0].keys())

@@ -71,7 +71,7 @@ def _library() -> ctypes.CDLL:
             ("comm_executable_port", c_int32, [c_void_p, c_int32, c_int32, c_int32, POINTER(_Tensor)]),
             ("comm_executable_state_count", c_int32, [c_void_p, c_int32]),
             ("comm_executable_state", c_int32, [c_void_p, c_int32, c_int32, POINTER(c_char_p), POINTER(c_char_p)]),
-            ("comm_session_create", c_int32, [c_void_p, POINTER(_Options), POINTER(c_void_p)]), ("comm_session_free", None, [c_void_p]),
+            ("comm_executable_prediction", c_double, [c_void_p, c_char_p]), ("comm_session_create", c_int32, [c_void_p, POINTER(_Options), POINTER(c_void_p)]), ("comm_session_free", None, [c_void_p]),
             ("comm_session_run", c_int32, [c_void_p, c_int32, POINTER(_Tensor), c_int32, POINTER(_Tensor), c_int32]),
             ("comm_session_stats_get", c_int32, [c_void_p, POINTER(_Stats)]), ("comm_last_error", c_char_p, [])):
         function = getattr(library, name)
@@ -129,6 +129,10 @@ class Executable:
             if all(port.name in inputs and inputs[port.name].shape == port.shape for port in ports):
                 return entry
         raise ValueError("no entry has inputs of these shapes: " + ", ".join(f"{name} {array.shape}" for name, array in inputs.items()))
+
+    def prediction(self, name: str) -> float:
+        """What the compiler predicted, as in "step_us.main"; NaN when it said nothing."""
+        return library().comm_executable_prediction(self.handle, name.encode())
 
     def __del__(self):
         if getattr(self, "handle", None):

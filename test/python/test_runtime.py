@@ -39,6 +39,7 @@ def test_describes_its_ports(model):
     executable = runtime.Executable(path)
     assert {port.name: port.shape for port in executable.inputs[0]} == {name: array.shape for name, array in inputs.items()}
     assert {port.name: port.shape for port in executable.outputs[0]} == {name: array.shape for name, array in expected.items()}
+    assert executable.prediction("step_us.main") > 0 and np.isnan(executable.prediction("nothing"))
     with pytest.raises(ValueError, match="no entry has inputs of these shapes"):
         executable.entry_for({})
 
