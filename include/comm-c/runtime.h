@@ -58,6 +58,11 @@ typedef enum { COMM_RANKS_PROCESSES = 0, COMM_RANKS_THREADS } comm_ranks_as;
  * the same calls in the same order with the same inputs and gets the same outputs. One session over MPI per process. */
 typedef enum { COMM_TRANSPORT_SHM = 0, COMM_TRANSPORT_MPI } comm_transport;
 
+/* Kernels run as native code where that is trusted and made for this CPU, else they are interpreted from what the
+ * executable declares that they compute. Required: COMM_UNTRUSTED or COMM_DEVICE_MISSING instead. Never: always
+ * interpreted. */
+typedef enum { COMM_NATIVE_TRUSTED = 0, COMM_NATIVE_REQUIRED, COMM_NATIVE_NEVER } comm_native_code;
+
 typedef struct {
   size_t struct_size; /* sizeof(comm_session_options): old callers may meet new libraries */
   comm_ranks_as ranks_as;
@@ -68,6 +73,7 @@ typedef struct {
   int64_t timeout_ms;   /* deadline of every wait for another rank; 0: 60 s */
   const char *link;     /* "1Gbit,50us": a link between ranks that is emulated in shared memory; NULL: none */
   comm_transport transport;
+  comm_native_code native_code;
 } comm_session_options;
 
 typedef struct {
@@ -85,7 +91,9 @@ typedef struct {
    * for ranks that had not come yet, which no faster link would change. Compute: the run less all waits, largest over
    * ranks. */
   double compute_ms, communication_ms, hidden_ms, exposed_ms, late_ms;
-  int64_t rank; /* that this process is over MPI; else 0 */
+  int64_t rank;        /* that this process is over MPI; else 0 */
+  int64_t kernels;     /* calls of compiled kernels in the entry that ran last; before the first run, in entry 0 */
+  int64_t interpreted; /* those of them that are interpreted: none or all */
 } comm_session_stats;
 
 /* One collective of the last run; times as in comm_session_stats, mean over ranks. */

@@ -8,6 +8,7 @@ namespace comm::rt {
 
 struct EngineOptions {
   bool reference = false, threads = false, trace = false;
+  bool interpret = false; ///< kernels by what they are declared to do, not by native code
   int computeThreads = 1;
   int64_t timeoutMs = 60000;
   LinkModel link; ///< emulated between ranks in shared memory

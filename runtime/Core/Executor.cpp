@@ -2,6 +2,7 @@
 #include "runtime/Core/Executor.h"
 #include "runtime/Core/PortTransfer.h"
 #include "runtime/Kernels/Norm/RowNorm.h"
+#include "runtime/Kernels/Tile/TileKernel.h"
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -126,12 +127,31 @@ struct Executor::Impl {
     return it == c.attrs.end() ? nullptr : std::get_if<T>(&it->second);
   }
 
+  /// Without native code a kernel does what it is declared to do.
+  Status prepareInterpreted(const exe::Command &c, const std::string &symbol, Step &step) {
+    auto it = std::find_if(exe.kernels.begin(), exe.kernels.end(),
+                           [&](const exe::Kernel &kernel) { return kernel.symbol == symbol; });
+    if (it == exe.kernels.end())
+      return {Code::Untrusted, where(c) + "its native code is not trusted, and no declaration says what it computes"};
+    std::vector<TensorDesc> in, out;
+    for (const auto *list : {&c.inputs, &c.outputs})
+      for (int32_t value : *list)
+        (list == &c.inputs ? in : out).push_back({prog.values[value].dtype, prog.values[value].shape, nullptr, 0});
+    if (Status s = prepareTileKernel(*it, in, out, where(c), step.kernel); !s)
+      return s;
+    step.kind = StepKind::Kernel;
+    step.iterations = step.kernel->iterations();
+    return bind(step);
+  }
+
   Status prepareNative(const exe::Command &c, Step &step) {
     const auto *symbol = attr<std::string>(c, "symbol");
     const auto *iterations = attr<int64_t>(c, "iterations");
     if (!symbol || !iterations || *iterations < 0)
       return {Code::BadExecutable, where(c) + "it needs a symbol and a number of iterations"};
-    step.native = ctx.native ? ctx.native->find(*symbol) : nullptr;
+    if (!ctx.native)
+      return prepareInterpreted(c, *symbol, step);
+    step.native = ctx.native->find(*symbol);
     if (!step.native)
       return {Code::BadExecutable, where(c) + "the native code for this CPU has no function '" + *symbol + "'"};
     step.kind = StepKind::Native;

@@ -14,13 +14,14 @@ constexpr size_t alignment = 64;
 /// What a rank must know to prepare the same programs as the caller; plain text, a field per line, the path last.
 std::string formatSetup(const LoadedExecutable &loaded, const EngineOptions &o) {
   return loaded.hash + "\n" + std::to_string(o.reference) + "\n" + std::to_string(o.trace) + "\n" +
+         std::to_string(o.interpret) + "\n" +
          std::to_string(o.computeThreads) + "\n" + std::to_string(o.timeoutMs) + "\n" + loaded.path;
 }
 
 bool parseSetup(const std::string &text, std::string &hash, EngineOptions &o, std::string &path) {
   std::vector<std::string> fields;
   size_t begin = 0;
-  for (int i = 0; i < 5; ++i) {
+  for (int i = 0; i < 6; ++i) {
     size_t end = text.find('\n', begin);
     if (end == std::string::npos)
       return false;
@@ -30,8 +31,9 @@ bool parseSetup(const std::string &text, std::string &hash, EngineOptions &o, st
   hash = fields[0];
   o.reference = fields[1] == "1";
   o.trace = fields[2] == "1";
-  o.computeThreads = std::atoi(fields[3].c_str());
-  o.timeoutMs = std::atoll(fields[4].c_str());
+  o.interpret = fields[3] == "1";
+  o.computeThreads = std::atoi(fields[4].c_str());
+  o.timeoutMs = std::atoll(fields[5].c_str());
   path = text.substr(begin);
   return true;
 }
@@ -120,7 +122,7 @@ private:
     if (Status s = WeightFiles::open(loaded->exe, path, false, ownFiles); !s) // the caller has checked the hashes
       return s;
     files = ownFiles.get();
-    if (!usesNativeCode(loaded->exe, options.reference)) // the caller has checked that it is trusted
+    if (options.interpret || !usesNativeCode(loaded->exe, options.reference)) // the caller has checked that it is trusted
       return Status::ok();
     Status s = loadNativeCode(loaded->exe, ownNative);
     native = ownNative.get();

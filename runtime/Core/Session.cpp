@@ -58,8 +58,9 @@ Status Session::create(std::shared_ptr<const LoadedExecutable> loaded, const com
   int ranksAs = numberOf(o.ranks_as), transport = numberOf(o.transport);
   if (o.threads < 0 || o.threads > 1024 || o.timeout_ms < 0 ||
       (ranksAs != COMM_RANKS_PROCESSES && ranksAs != COMM_RANKS_THREADS) ||
-      (transport != COMM_TRANSPORT_SHM && transport != COMM_TRANSPORT_MPI))
-    return {Code::InvalidArgument, "session options: threads, timeout_ms, ranks_as or transport is out of range"};
+      (transport != COMM_TRANSPORT_SHM && transport != COMM_TRANSPORT_MPI) || o.native_code < COMM_NATIVE_TRUSTED ||
+      o.native_code > COMM_NATIVE_NEVER)
+    return {Code::InvalidArgument, "session options: threads, timeout_ms, ranks_as, transport or native_code is out of range"};
   bool overMpi = transport == COMM_TRANSPORT_MPI;
   s.options.reference = o.reference != 0;
   s.options.threads = ranksAs == COMM_RANKS_THREADS;
@@ -86,7 +87,7 @@ Status Session::create(std::shared_ptr<const LoadedExecutable> loaded, const com
   if (Status st = requireMemory(arenas, "the arenas of " + std::to_string(ranks) + (ranks == 1 ? " rank" : " ranks"));
       !st)
     return st;
-  if (Status st = s.prepareNative(o.trust_native != 0); !st)
+  if (Status st = s.prepareNative(o); !st)
     return st;
   if (Status st = WeightFiles::open(exe, s.loaded->path, true, s.files); !st)
     return st;
@@ -97,12 +98,21 @@ Status Session::create(std::shared_ptr<const LoadedExecutable> loaded, const com
                                                              s.engine);
 }
 
-Status Session::prepareNative(bool trustNative) {
+Status Session::prepareNative(const comm_session_options &o) {
   if (!usesNativeCode(loaded->exe, options.reference))
     return Status::ok();
-  if (!trustNative && !trustedExecutables().contains(loaded->hash))
-    return {Code::Untrusted, loaded->path + " carries native code and was not compiled by this user on this machine"};
-  return loadNativeCode(loaded->exe, native);
+  Status why;
+  if (o.native_code == COMM_NATIVE_NEVER)
+    why = {Code::Untrusted, ""};
+  else if (!o.trust_native && !trustedExecutables().contains(loaded->hash))
+    why = {Code::Untrusted, loaded->path + " carries native code and was not compiled by this user on this machine"};
+  else
+    why = loadNativeCode(loaded->exe, native);
+  // Code that is trusted and malformed is an error; code that may not or cannot run here is not needed.
+  if (why || o.native_code == COMM_NATIVE_REQUIRED || (why.code != Code::Untrusted && why.code != Code::DeviceMissing))
+    return why;
+  options.interpret = true;
+  return Status::ok();
 }
 
 Status Session::bind(const std::vector<exe::Port> &ports, const comm_tensor *tensors, int32_t count, bool outputs,
@@ -172,6 +182,9 @@ void Session::stats(comm_session_stats &out) const {
   out.weight_bytes = engine->weightBytes();
   out.ranks = programOf(loaded->exe.entries[0], options.reference).grid.ranks();
   out.rank = engine->processRank();
+  for (const exe::Command &c : programOf(loaded->exe.entries[lastEntry], options.reference).commands)
+    out.kernels += c.op == "kernel";
+  out.interpreted = options.interpret ? out.kernels : 0;
   out.compute_ms = static_cast<double>(last.computeNs) / 1e6;
   for (const CollectiveTimes &t : last.each) {
     out.communication_ms += static_cast<double>(t.movedNs) / 1e6;

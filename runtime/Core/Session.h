@@ -20,7 +20,8 @@ public:
   const char *trace();
 
 private:
-  Status prepareNative(bool trustNative);
+  /// Loads the native code, or decides that kernels are interpreted.
+  Status prepareNative(const comm_session_options &);
   /// Finds every port by name; unnamed outputs get scratch memory, a missing input is an error.
   Status bind(const std::vector<exe::Port> &ports, const comm_tensor *tensors, int32_t count, bool outputs,
               std::vector<void *> &out);

@@ -65,7 +65,7 @@ std::unique_ptr<Kernel> makeKernel(int64_t iterations, RunFunction function);
 
 /// This thread's scratch memory, at least `bytes`, aligned to 64; contents are undefined and live until the next call
 /// with the same slot on this thread. Null when memory is missing.
-enum class ScratchSlot { PackA, PackB, Scores, Convert, Count };
+enum class ScratchSlot { PackA, PackB, Scores, Convert, Tile, Count };
 void *scratch(ScratchSlot slot, int64_t bytes);
 
 /// One prepare function per family.

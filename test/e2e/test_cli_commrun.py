@@ -87,9 +87,13 @@ def test_native_code_needs_trust(tmp_path, bert, monkeypatch, home):
     stranger = tmp_path / "stranger"
     stranger.mkdir()
     monkeypatch.setenv("HOME", str(stranger))
-    text = one_error(commrun(executable, "--input", f"@{inputs}"), "bad_model")
+    text = one_error(commrun(executable, "--input", f"@{inputs}", "--native=require"), "bad_model")
     assert "--trust-native" in text
-    assert commrun(executable, "--input", f"@{inputs}", "--trust-native").returncode == 0
+    interpreted = commrun(executable, "--input", f"@{inputs}", "--save-outputs", tmp_path / "interpreted.npz")
+    assert interpreted.returncode == 0 and "kernels are interpreted" in interpreted.stderr
+    native = commrun(executable, "--input", f"@{inputs}", "--trust-native", "--save-outputs", tmp_path / "native.npz")
+    assert native.returncode == 0 and not native.stderr
+    assert arrays.compare(arrays.load(tmp_path / "interpreted.npz"), arrays.load(tmp_path / "native.npz")).relative <= 1e-5
 
 
 def test_damaged_executables(tmp_path, bert):

@@ -59,3 +59,11 @@ def test_refused_naming_the_operator(name, command, lab):
     nodes = [node.name for node in onnx.load(model).graph.node if node.op_type == "LSTM"]
     assert any(name in text for name in nodes), text
     assert not output.exists()
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_interpreted_kernels_equal_oracle(name, lab):
+    """What an executable does on a machine that does not trust its native code."""
+    model, inputs, outputs = first_tier(name)
+    actual = lab.run(lab.compile(model, 2, inputs), inputs, "--native=never")
+    assert_within(actual, [arrays.load(path) for path in outputs], absolute=EXPECTATIONS[name]["tolerance_abs"])

@@ -31,6 +31,7 @@ def test_gives_what_commrun_gives(model, ranks_as):
             for name, want in expected.items():
                 np.testing.assert_array_equal(found[name], want)
         stats = session.stats()
+    assert stats["kernels"] > 0 and stats["interpreted"] == 0
     assert stats["ranks"] == 2 and stats["collectives_executed"] == stats["collectives_planned"] > 0 and stats["last_ms"] > 0
 
 
@@ -52,3 +53,11 @@ def test_says_what_is_wrong(model, tmp_path):
         runtime.Executable(broken)
     with runtime.Session(runtime.Executable(path), ranks_as="threads") as session, pytest.raises(ValueError, match="inputs are missing"):
         session.bind({}, entry=0)
+
+
+def test_interprets_kernels_on_request(model):
+    path, inputs, expected = model
+    with runtime.Session(runtime.Executable(path), native="never") as session:
+        found = session.run(inputs)
+        assert session.stats()["interpreted"] == session.stats()["kernels"] > 0
+    assert arrays.compare(found, expected).relative <= 1e-5

@@ -138,6 +138,11 @@ int run(Options o) {
       o.expect.clear();
       o.saveOutputs.clear();
     }
+    if (comm_session_stats s = session.stats(); s.interpreted > 0 && o.native == COMM_NATIVE_TRUSTED && !o.quiet)
+      std::fprintf(stderr,
+                   "note: the native code of %s is not trusted here or not for this CPU: its %lld kernels are "
+                   "interpreted (compile it here, or --trust-native)\n",
+                   o.executable.c_str(), static_cast<long long>(s.kernels));
     std::unique_ptr<Session> reference;
     if (o.verify)
       reference = std::make_unique<Session>(exe, o, true);

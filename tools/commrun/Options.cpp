@@ -102,7 +102,7 @@ int parseOptions(int argc, char **argv, Options &o) {
   app.get_formatter()->column_width(34);
   app.option_defaults()->always_capture_default();
   std::vector<std::string> inputs, expects;
-  std::string verify, ranksAs = "processes", transport = "shm";
+  std::string verify, ranksAs = "processes", transport = "shm", native = "auto";
   app.set_version_flag("--version", std::string("commrun ") + comm_runtime_version(), "print the version and exit");
   app.add_option("executable", o.executable, "the .commx file")->required()->type_name("FILE");
 
@@ -172,6 +172,11 @@ int parseOptions(int argc, char **argv, Options &o) {
       ->group("Running");
   app.add_flag("--trust-native", o.trustNative, "run the native code of an executable that was compiled elsewhere")
       ->group("Running");
+  app.add_option("--native", native,
+                 "auto: kernels run as native code where it is trusted and made for this CPU, else they are interpreted; "
+                 "require: they do not run otherwise; never: always interpreted")
+      ->check(CLI::IsMember({"auto", "require", "never"}))
+      ->group("Running");
   app.add_flag("-q,--quiet", o.quiet, "errors only")->group("Output");
   app.add_flag("-v,--verbose", o.verbose, "say more; repeatable")->group("Output");
   app.footer("Examples:\n"
@@ -205,6 +210,7 @@ int parseOptions(int argc, char **argv, Options &o) {
     o.verify = parseTolerance(verify, "--verify");
   o.threadsAsRanks = ranksAs == "threads";
   o.mpi = transport == "mpi";
+  o.native = native == "never" ? COMM_NATIVE_NEVER : native == "require" ? COMM_NATIVE_REQUIRED : COMM_NATIVE_TRUSTED;
   size_t calls = std::max<size_t>(o.calls.size(), 1);
   if (!o.expect.empty() && o.expect.size() != calls)
     usage(std::to_string(calls) + " calls, but --expect is given " + std::to_string(o.expect.size()) + " times",

@@ -1,5 +1,6 @@
 //===- Options.h - the command line of commrun ------------------*- C++ -*-===//
 #pragma once
+#include "comm-c/runtime.h"
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -32,6 +33,7 @@ struct Options {
   std::string saveOutputs, trace, entry, link;
   bool chain = true, bench = false, json = false, trustNative = false, threadsAsRanks = false, quiet = false,
        mpi = false;
+  comm_native_code native = COMM_NATIVE_TRUSTED;
   int verbose = 0;
   uint64_t seed = 0;
   int iterations = 50, threads = 1;

@@ -15,7 +15,7 @@ void check(comm_status status) {
   case COMM_BAD_EXECUTABLE:
     throw Failure{3, "E301", text};
   case COMM_UNTRUSTED:
-    throw Failure{3, "E302", text, "compile the model here, or add --trust-native if you trust whoever made this file"};
+    throw Failure{3, "E302", text, "compile the model here, or add --trust-native if you trust whoever made this file; --native=auto interprets"};
   case COMM_UNSUPPORTED:
     throw Failure{4, "E401", text};
   case COMM_OUT_OF_MEMORY:
@@ -64,6 +64,7 @@ Session::Session(const Executable &exe, const Options &options, bool reference) 
   o.timeout_ms = std::max<int64_t>(1, static_cast<int64_t>(options.timeoutS * 1000));
   o.link = reference || options.link.empty() ? nullptr : options.link.c_str();
   o.transport = options.mpi && !reference ? COMM_TRANSPORT_MPI : COMM_TRANSPORT_SHM;
+  o.native_code = options.native;
   check(comm_session_create(exe.handle, &o, &handle));
 }
 

@@ -79,11 +79,11 @@ std::string jsonText(const Report &r) {
   std::snprintf(text, sizeof(text),
                 "\"last_run_ms\":%.6f,\"bytes_sent_per_rank\":%lld,\"collectives_executed\":%lld,\"collectives_"
                 "planned\":%lld,\"ranks\":%lld,"
-                "\"arena_bytes\":%lld,\"weight_bytes\":%lld,\"compute_ms\":%.6f,",
+                "\"arena_bytes\":%lld,\"weight_bytes\":%lld,\"interpreted_kernels\":%lld,\"compute_ms\":%.6f,",
                 s.last_ms, static_cast<long long>(s.bytes_sent_per_rank),
                 static_cast<long long>(s.collectives_executed), static_cast<long long>(s.collectives_planned),
                 static_cast<long long>(s.ranks), static_cast<long long>(s.arena_bytes),
-                static_cast<long long>(s.weight_bytes), s.compute_ms);
+                static_cast<long long>(s.weight_bytes), static_cast<long long>(s.interpreted), s.compute_ms);
   return out + text + timesText(s.communication_ms, s.hidden_ms, s.exposed_ms, s.late_ms) +
          ",\"link\":" + quoted(r.link) + ",\"collectives\":" + collectivesJson(r.each) + "}";
 }
