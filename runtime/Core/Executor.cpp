@@ -278,19 +278,19 @@ struct Executor::Impl {
       s = prepareCompute(c, step);
     if (!s)
       return s;
+    // Weights that are read during runs stay; packed ones go at once, so that few exist twice at a time.
+    for (size_t i = 0; i < c.inputs.size(); ++i)
+      if (const exe::Value &v = prog.values[c.inputs[i]]; v.storage == exe::Storage::Weight) {
+        if (!step.kernel || step.kernel->readsInput(i))
+          ctx.weights->keep(v.index, prog.grid);
+        else
+          ctx.weights->release(v.index, prog.grid);
+      }
     steps.push_back(std::move(step));
     return Status::ok();
   }
 
-  /// Weights that are read during runs stay; packed ones may go.
-  void keepWeights() {
-    for (const Step &step : steps) {
-      const exe::Command &c = prog.commands[step.command];
-      for (size_t i = 0; i < c.inputs.size(); ++i)
-        if (const exe::Value &v = prog.values[c.inputs[i]];
-            v.storage == exe::Storage::Weight && (!step.kernel || step.kernel->readsInput(i)))
-          ctx.weights->keep(v.index, prog.grid);
-    }
+  void keepOutputWeights() {
     for (const PortState &s : outs)
       if (const exe::Value &v = prog.values[s.port->value]; v.storage == exe::Storage::Weight)
         ctx.weights->keep(v.index, prog.grid);
@@ -492,7 +492,7 @@ Status Executor::prepare(const exe::Program &program, const exe::Executable &exe
     if (Status s = impl.address(port.value, p, later); !s)
       return s;
   }
-  impl.keepWeights();
+  impl.keepOutputWeights();
   return Status::ok();
 }
 

@@ -14,8 +14,8 @@ constexpr size_t alignment = 64;
 /// What a rank must know to prepare the same programs as the caller; plain text, a field per line, the path last.
 std::string formatSetup(const LoadedExecutable &loaded, const EngineOptions &o) {
   return loaded.hash + "\n" + std::to_string(o.reference) + "\n" + std::to_string(o.trace) + "\n" +
-         std::to_string(o.interpret) + "\n" +
-         std::to_string(o.computeThreads) + "\n" + std::to_string(o.timeoutMs) + "\n" + loaded.path;
+         std::to_string(o.interpret) + "\n" + std::to_string(o.computeThreads) + "\n" + std::to_string(o.timeoutMs) +
+         "\n" + loaded.path;
 }
 
 bool parseSetup(const std::string &text, std::string &hash, EngineOptions &o, std::string &path) {
@@ -122,7 +122,8 @@ private:
     if (Status s = WeightFiles::open(loaded->exe, path, false, ownFiles); !s) // the caller has checked the hashes
       return s;
     files = ownFiles.get();
-    if (options.interpret || !usesNativeCode(loaded->exe, options.reference)) // the caller has checked that it is trusted
+    if (options.interpret ||
+        !usesNativeCode(loaded->exe, options.reference)) // the caller has checked that it is trusted
       return Status::ok();
     Status s = loadNativeCode(loaded->exe, ownNative);
     native = ownNative.get();

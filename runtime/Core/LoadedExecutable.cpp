@@ -10,7 +10,7 @@
 
 namespace comm::rt {
 namespace {
-constexpr off_t copyLimit = 256 << 20;
+constexpr off_t copyLimit = 1 << 20;
 
 bool readAll(int fd, std::vector<uint8_t> &out) {
   for (size_t done = 0; done < out.size();) {
@@ -62,7 +62,13 @@ Status LoadedExecutable::load(const std::string &path, std::unique_ptr<LoadedExe
   if (!exe::readExecutable(bytes, size, out->exe, error, &out->data))
     return bad(error);
   out->hash = exe::storedHash(bytes, size);
+  out->dropPages();
   return Status::ok();
+}
+
+void LoadedExecutable::dropPages() const {
+  if (mapped)
+    ::madvise(const_cast<uint8_t *>(mapped), mappedBytes, MADV_DONTNEED);
 }
 
 Status LoadedExecutable::checkProof() const {

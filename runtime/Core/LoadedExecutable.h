@@ -9,10 +9,14 @@ namespace comm::rt {
 class LoadedExecutable {
 public:
   ~LoadedExecutable();
-  /// Small files are read, large ones mapped: a private copy cannot be cut short by somebody else.
+  /// Small files are read, large ones mapped: ranks of one machine then share the pages.
   static Status load(const std::string &path, std::unique_ptr<LoadedExecutable> &out);
   /// Checks the certificates of all entries. Ranks that were started by a caller who has done so only compare the hash.
   Status checkProof() const;
+
+  /// Gives the pages of a mapped file back to the system's cache, as after weights have been packed; they stay
+  /// readable.
+  void dropPages() const;
 
   exe::Executable exe;
   exe::DataView data;

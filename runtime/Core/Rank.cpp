@@ -57,7 +57,9 @@ Status Rank::create(const LoadedExecutable &loaded, const WeightFiles *files, co
       return {s.code, "entry '" + entry.name + "': " + s.text};
     out->bytes += out->executors.back()->packedBytes();
   }
-  out->weights.releaseUnused();
+  loaded.dropPages();
+  if (files)
+    files->dropPages();
   out->bytes += out->weights.keptBytes();
   return Status::ok();
 }

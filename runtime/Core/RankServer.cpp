@@ -75,6 +75,7 @@ int runRank(int argc, char **argv, const RankMainFactory &factory) {
   if (::getppid() != numbers[2])
     return 2;
   ::signal(SIGINT, SIG_IGN);
+  ::signal(SIGBUS, [](int) { ::_exit(3); }); // a mapped file was cut short; the host names the rank
   int extras = static_cast<int>(numbers[1]);
 #ifdef SYS_close_range
   ::syscall(SYS_close_range, static_cast<unsigned>(firstExtraFd + extras), ~0u, 0); // what the host left open

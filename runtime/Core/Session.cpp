@@ -60,7 +60,8 @@ Status Session::create(std::shared_ptr<const LoadedExecutable> loaded, const com
       (ranksAs != COMM_RANKS_PROCESSES && ranksAs != COMM_RANKS_THREADS) ||
       (transport != COMM_TRANSPORT_SHM && transport != COMM_TRANSPORT_MPI) || o.native_code < COMM_NATIVE_TRUSTED ||
       o.native_code > COMM_NATIVE_NEVER)
-    return {Code::InvalidArgument, "session options: threads, timeout_ms, ranks_as, transport or native_code is out of range"};
+    return {Code::InvalidArgument,
+            "session options: threads, timeout_ms, ranks_as, transport or native_code is out of range"};
   bool overMpi = transport == COMM_TRANSPORT_MPI;
   s.options.reference = o.reference != 0;
   s.options.threads = ranksAs == COMM_RANKS_THREADS;

@@ -65,6 +65,12 @@ WeightFiles::~WeightFiles() {
       ::munmap(const_cast<uint8_t *>(m.bytes), m.size);
 }
 
+void WeightFiles::dropPages() const {
+  for (const Map &m : maps)
+    if (m.bytes)
+      ::madvise(const_cast<uint8_t *>(m.bytes), m.size, MADV_DONTNEED);
+}
+
 Status WeightFiles::open(const exe::Executable &exe, const std::string &executablePath, bool checkHashes,
                          std::unique_ptr<WeightFiles> &out) {
   out = std::make_unique<WeightFiles>();
@@ -124,6 +130,8 @@ Status WeightFiles::openOne(const exe::WeightFile &file, const std::string &exec
 
 //===--- local parts ------------------------------------------------------===//
 
+void WeightStore::Unmap::operator()(uint8_t *p) const { ::munmap(p, bytes); }
+
 WeightStore::Key WeightStore::keyOf(int64_t index, const exe::Grid &grid) const {
   // Grids agree on a weight when they agree on the axes of its layout, in size and place.
   std::string text;
@@ -174,11 +182,10 @@ Status WeightStore::local(int64_t index, const exe::Grid &grid, int64_t rank, co
     local.bytes = local.size == 0 ? reinterpret_cast<const uint8_t *>("") : stored + offset;
   } else {
     size_t bytes = (static_cast<size_t>(local.size) + 63) / 64 * 64;
-    local.owned = {static_cast<uint8_t *>(std::aligned_alloc(64, bytes)), std::free};
-    if (!local.owned)
+    void *memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); // zeros
+    if (memory == MAP_FAILED)
       return {Code::OutOfMemory, "no memory for weight '" + w.name + "' (" + std::to_string(bytes) + " bytes)"};
-    if (filled)
-      std::memset(local.owned.get(), 0, bytes);
+    local.owned = std::unique_ptr<uint8_t, Unmap>(static_cast<uint8_t *>(memory), Unmap{bytes});
     WindowCopy{start, count, w.shape, shape, width}.copy(stored, local.owned.get(), 0);
     local.bytes = local.owned.get();
   }
@@ -196,9 +203,9 @@ void WeightStore::keep(int64_t index, const exe::Grid &grid) {
     it->second.kept = true;
 }
 
-void WeightStore::releaseUnused() {
-  for (auto it = locals.begin(); it != locals.end();)
-    it = it->second.kept ? std::next(it) : locals.erase(it);
+void WeightStore::release(int64_t index, const exe::Grid &grid) {
+  if (auto it = locals.find(keyOf(index, grid)); it != locals.end() && !it->second.kept)
+    locals.erase(it);
 }
 
 int64_t WeightStore::keptBytes() const {

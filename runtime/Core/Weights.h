@@ -16,6 +16,8 @@ public:
   static Status open(const exe::Executable &, const std::string &executablePath, bool checkHashes,
                      std::unique_ptr<WeightFiles> &out);
   const uint8_t *bytes(size_t file) const { return maps[file].bytes; }
+  /// As LoadedExecutable::dropPages.
+  void dropPages() const;
 
 private:
   struct Map {
@@ -38,16 +40,22 @@ public:
   Status local(int64_t index, const exe::Grid &grid, int64_t rank, const uint8_t *&out);
   /// Equal for equal bytes at `offset` of a local weight; never 0.
   uint64_t contentKey(int64_t index, const exe::Grid &grid, int64_t offset);
-  /// Marks a local weight as read during runs; others are freed by releaseUnused().
+  /// Marks a local weight as read during runs.
   void keep(int64_t index, const exe::Grid &grid);
-  void releaseUnused();
+  /// Frees a local weight unless it is kept.
+  void release(int64_t index, const exe::Grid &grid);
   /// Bytes of kept local weights, in place or copied.
   int64_t keptBytes() const;
 
 private:
+  /// Copies are mapped by themselves: what is freed between packed weights goes back to the system.
+  struct Unmap {
+    size_t bytes;
+    void operator()(uint8_t *p) const;
+  };
   struct Local {
     const uint8_t *bytes = nullptr;
-    std::unique_ptr<uint8_t, void (*)(void *)> owned{nullptr, nullptr};
+    std::unique_ptr<uint8_t, Unmap> owned{nullptr, Unmap{0}};
     int64_t size = 0;
     bool kept = false;
   };

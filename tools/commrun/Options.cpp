@@ -172,9 +172,10 @@ int parseOptions(int argc, char **argv, Options &o) {
       ->group("Running");
   app.add_flag("--trust-native", o.trustNative, "run the native code of an executable that was compiled elsewhere")
       ->group("Running");
-  app.add_option("--native", native,
-                 "auto: kernels run as native code where it is trusted and made for this CPU, else they are interpreted; "
-                 "require: they do not run otherwise; never: always interpreted")
+  app.add_option(
+         "--native", native,
+         "auto: kernels run as native code where it is trusted and made for this CPU, else they are interpreted; "
+         "require: they do not run otherwise; never: always interpreted")
       ->check(CLI::IsMember({"auto", "require", "never"}))
       ->group("Running");
   app.add_flag("-q,--quiet", o.quiet, "errors only")->group("Output");

@@ -15,7 +15,9 @@ void check(comm_status status) {
   case COMM_BAD_EXECUTABLE:
     throw Failure{3, "E301", text};
   case COMM_UNTRUSTED:
-    throw Failure{3, "E302", text, "compile the model here, or add --trust-native if you trust whoever made this file; --native=auto interprets"};
+    throw Failure{
+        3, "E302", text,
+        "compile the model here, or add --trust-native if you trust whoever made this file; --native=auto interprets"};
   case COMM_UNSUPPORTED:
     throw Failure{4, "E401", text};
   case COMM_OUT_OF_MEMORY:

@@ -68,8 +68,12 @@ TEST(WeightStore, ReleasesWhatNobodyReads) {
   const Grid &grid = exe.entries[0].split.grid;
   ASSERT_TRUE(bool(store.local(0, grid, 0, bytes)));
   EXPECT_EQ(store.keptBytes(), 0);
+  store.release(0, grid);
+  store.keep(0, grid); // gone
+  EXPECT_EQ(store.keptBytes(), 0);
+  ASSERT_TRUE(bool(store.local(0, grid, 0, bytes)));
   store.keep(0, grid);
-  store.releaseUnused();
+  store.release(0, grid);
   EXPECT_EQ(store.keptBytes(), 4 * 5 * 4);
   EXPECT_EQ(store.contentKey(0, grid, 0), store.contentKey(0, grid, 0));
   EXPECT_NE(store.contentKey(0, grid, 0), store.contentKey(0, grid, 4));
