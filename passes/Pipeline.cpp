@@ -69,6 +69,9 @@ void mlir::comm::buildOptimizeFunction(OpPassManager &function, const PipelineOp
     chunks.link = options.cost.link;
     chunks.tuning = options.cost.tuning;
     chunks.chunks = weave.chunks;
+    chunks.order = weave.order;
+    if (weave.chunks > 1 || weave.order == "ring")
+      chunks.minRows = 2; // asked for
     chunks.tile = weave.tile;
     function.addPass(createPipelineMatmulsPass(chunks));
   }

@@ -25,12 +25,13 @@ const PhaseInfo &getPhaseInfo(Phase phase);
 
 /// What the Optimize phase does about communication around norms and products.
 struct WeaveOptions {
-  std::string plan = "auto"; ///< of getPlans(), or "auto": what is predicted to be fastest, for each entry
-  int64_t cut = 0;           ///< split: where; 0: chosen
-  int64_t tile = 64;         ///< split, chunks: rows of a tile
-  int64_t offset = 0;        ///< split: rows of the first part beyond half
-  int64_t minRows = 64;      ///< split: fewest rows
-  int64_t chunks = 0;        ///< of each product beside a collective; 0: as the plan says
+  std::string plan = "auto";  ///< of getPlans(), or "auto": what is predicted to be fastest, for each entry
+  int64_t cut = 0;            ///< split: where; 0: chosen
+  int64_t tile = 64;          ///< split, chunks: rows of a tile
+  int64_t offset = 0;         ///< split: rows of the first part beyond half
+  int64_t minRows = 64;       ///< split: fewest rows
+  int64_t chunks = 0;         ///< of each product beside a collective; 0: as the plan says
+  std::string order = "auto"; ///< pipeline: direct, ring, or auto
 };
 
 /// How far communication may be moved beside compute.

@@ -68,6 +68,9 @@ LogicalResult ShardSliceOp::verifySymbolUses(SymbolTableCollection &symbols) {
   return grid ? verifySplit(*this, getInput().getType(), getType(), getDim(), getGrain(), grid.getNumShards(getAxes()))
               : failure();
 }
+LogicalResult PermuteOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  return success(verifyAxes(*this, symbols, getGridAttr(), getAxes()) != nullptr);
+}
 LogicalResult RankMaskOp::verifySymbolUses(SymbolTableCollection &symbols) {
   return success(verifyAxes(*this, symbols, getGridAttr(), getAxes()) != nullptr);
 }
@@ -149,3 +152,4 @@ COMM_COLLECTIVE(ScatterNormGatherOp, 2 * (n - 1) * bytes / n)
 COMM_COLLECTIVE(ReduceScatterOp, (n - 1) * bytes / n)
 COMM_COLLECTIVE(AllGatherOp, (n - 1) * bytes)
 COMM_COLLECTIVE(AllToAllOp, (n - 1) * bytes / n)
+COMM_COLLECTIVE(PermuteOp, n > 1 && static_cast<int64_t>(getShift()) % n != 0 ? bytes : 0)

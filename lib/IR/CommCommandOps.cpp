@@ -162,9 +162,9 @@ struct CommandRow {
 static const CommandRow kCommands[] = {
     {"copy", 1, 1, 1, "dims:I in_strides:I out_strides:I ?in_offset:i ?out_offset:i"},
     {"fill", 0, 0, 1, "value:n"},
-    {"shard_copy", 1, 1, 1, "dim:i axes:S ?grain:i"},
+    {"shard_copy", 1, 1, 1, "dim:i axes:S ?grain:i ?shift:i"},
     {"pack_shards", 1, 1, 1, "dim:i axes:S ?grain:i"},
-    {"unpack_shards", 1, 1, 1, "dim:i axes:S ?grain:i"},
+    {"unpack_shards", 1, 1, 1, "dim:i axes:S ?grain:i ?rotated:i"},
     {"rank_mask", 1, 1, 1, "axes:S"},
     {"matmul", 2, 2, 1, "?transpose_a:i ?transpose_b:i"},
     {"attention", 3, 5, 1, "scale:f ?causal:i ?causal_offset:i ?softcap:f has_mask:i has_lengths:i"},

@@ -71,6 +71,9 @@ SmallVector<StringRef> axisNames(ArrayAttr axes) {
   return out;
 }
 
+/// (shard + shift) mod n, for a shift of either sign.
+int64_t shifted(int64_t shard, int64_t shift, int64_t n) { return ((shard + shift % n) % n + n) % n; }
+
 struct ShardRange {
   int64_t start, count, local;
 };
@@ -235,8 +238,8 @@ void comm::detail::accumulate(HostTensor &into, const HostTensor &other, ReduceK
 bool comm::detail::needsAllRanks(Operation *op) {
   if (auto embedding = dyn_cast<EmbeddingOp>(op))
     return embedding.getVocab().has_value();
-  return isa<AllReduceOp, ReduceScatterOp, AllGatherOp, AllToAllOp, ShardSliceOp, RankMaskOp, AllReduceNormOp,
-             ScatterNormGatherOp, PackShardsOp, UnpackShardsOp>(op);
+  return isa<AllReduceOp, ReduceScatterOp, AllGatherOp, AllToAllOp, PermuteOp, ShardSliceOp, RankMaskOp,
+             AllReduceNormOp, ScatterNormGatherOp, PackShardsOp, UnpackShardsOp>(op);
 }
 
 FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<SmallVector<HostTensor>> operands,
@@ -275,10 +278,17 @@ FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<Sma
                      shardRange(shape[a.getSplitDim()], a.getSplitGrain(), group.size(), shard));
         });
       })
+      .Case([&](PermuteOp p) {
+        return eachRank(grid, p.getAxes(), ranks, [&](int64_t, int64_t shard, Group group) {
+          auto n = static_cast<int64_t>(group.size());
+          return in[group[shifted(shard, -(static_cast<int64_t>(p.getShift()) % n), n)]][0];
+        });
+      })
       .Case([&](ShardSliceOp s) {
         return eachRank(grid, s.getAxes(), ranks, [&](int64_t rank, int64_t shard, Group group) {
           return cut(in[rank][0], s.getDim(),
-                     shardRange(s.getInput().getType().getDimSize(s.getDim()), s.getGrain(), group.size(), shard));
+                     shardRange(s.getInput().getType().getDimSize(s.getDim()), s.getGrain(), group.size(),
+                                shifted(shard, static_cast<int64_t>(s.getShift()), group.size())));
         });
       })
       .Case([&](PackShardsOp p) {
@@ -295,7 +305,7 @@ FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<Sma
         });
       })
       .Case([&](UnpackShardsOp u) {
-        return eachRank(grid, u.getAxes(), ranks, [&](int64_t rank, int64_t, Group group) {
+        return eachRank(grid, u.getAxes(), ranks, [&](int64_t rank, int64_t first, Group group) {
           const HostTensor &blocks = in[rank][0];
           HostTensor whole = HostTensor::zeros(cast<RankedTensorType>(u.getType()));
           auto type = RankedTensorType::get(blocks.type.getShape().drop_front(), blocks.type.getElementType());
@@ -304,7 +314,8 @@ FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<Sma
             for (int64_t i = 0; i < one.size(); ++i)
               copyElement(one, i, blocks, at++);
             paste(whole, one, u.getDim(),
-                  shardRange(whole.type.getDimSize(u.getDim()), u.getGrain(), group.size(), shard));
+                  shardRange(whole.type.getDimSize(u.getDim()), u.getGrain(), group.size(),
+                             u.getRotated() ? shifted(shard, first, group.size()) : shard));
           }
           return whole;
         });

@@ -131,13 +131,18 @@ private:
     local = localBox(sh.whole, layout, grid, member, box);
     return box;
   }
+  /// The member whose shard number is this rank's plus `shift`, round the ring.
+  int32_t memberAt(const Shards &sh, int64_t shift) const {
+    auto n = static_cast<int64_t>(sh.members.size());
+    return sh.members[static_cast<size_t>((grid.coordinate(rank, sh.split.axes) + shift % n + n) % n)];
+  }
   static bool isEmpty(const Access &a) { return std::find(a.n.begin(), a.n.end(), 0) != a.n.end(); }
 
   void shardCopy() {
     operands(1);
     Shards sh = shards(in(0).shape);
     Shape local;
-    Access box = boxOf(sh, rank, local);
+    Access box = boxOf(sh, memberAt(sh, intOr("shift", 0)), local);
     require(local == out().shape, badShapes);
     View y = zeros(size());
     if (!isEmpty(box))
@@ -173,15 +178,18 @@ private:
     Shape each;
     boxOf(sh, sh.members.front(), each);
     require(static_cast<int64_t>(sh.members.size()) * numElements(each) == elements, badShapes);
+    int64_t first = intOr("rotated", 0) != 0 ? grid.coordinate(rank, sh.split.axes) : 0;
+    auto n = static_cast<int64_t>(sh.members.size());
     // Of replicated blocks the first is taken: last written.
     for (size_t i = sh.members.size(); i-- > 0;) {
       Shape local;
       Access box = boxOf(sh, sh.members[i], local);
       int64_t block = numElements(local);
-      require(static_cast<int64_t>(sh.members.size()) * block == elements, badShapes);
+      require(n * block == elements, badShapes);
       if (isEmpty(box))
         continue;
-      View part = compose(*x, {static_cast<int64_t>(i) * block, 0, {block}, {1}, {1}}, block);
+      int64_t place = (static_cast<int64_t>(i) - first + n) % n;
+      View part = compose(*x, {place * block, 0, {block}, {1}, {1}}, block);
       store(y, box, part);
     }
     write(std::move(y));

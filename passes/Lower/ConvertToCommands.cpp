@@ -235,12 +235,13 @@ private:
             places[result] = place;
           return success();
         })
-        .Case<AllReduceOp, ReduceScatterOp, AllGatherOp, AllToAllOp, ScatterNormGatherOp>([&](auto collective) {
-          SmallVector<Place> made = convertCollective(collective, collective->getResults(), std::nullopt);
-          for (auto [result, place] : llvm::zip_equal(collective->getResults(), made))
-            places[result] = place;
-          return success();
-        })
+        .Case<AllReduceOp, ReduceScatterOp, AllGatherOp, AllToAllOp, PermuteOp, ScatterNormGatherOp>(
+            [&](auto collective) {
+              SmallVector<Place> made = convertCollective(collective, collective->getResults(), std::nullopt);
+              for (auto [result, place] : llvm::zip_equal(collective->getResults(), made))
+                places[result] = place;
+              return success();
+            })
         .Case([&](tensor::ConcatOp concat) { return convertConcat(concat); })
         .Case([&](tensor::InsertSliceOp insert) { return convertInsert(insert); })
         .Case([&](tensor::PadOp pad) { return convertPad(pad); })
@@ -301,6 +302,8 @@ private:
       params.push_back(commands.param("reduce", reduceName(reduce.getKind())));
     if (auto scatter = dyn_cast<ReduceScatterOp>(op))
       params.push_back(commands.param("reduce", reduceName(scatter.getKind())));
+    if (auto permute = dyn_cast<PermuteOp>(op))
+      params.push_back(commands.param("shift", static_cast<int64_t>(permute.getShift())));
     if (token) {
       params.push_back(commands.param("collective", name));
       params.push_back(commands.param("token", *token));
@@ -470,10 +473,16 @@ private:
             .Case([&](GatherElementsOp g) { return Params{c.param("axis", static_cast<int64_t>(g.getAxis()))}; })
             .Case([&](RankMaskOp r) { return Params{c.param("axes", r.getAxesAttr())}; })
             .Case<ShardSliceOp, PackShardsOp, UnpackShardsOp>([&](auto s) {
-              if (isa<ShardSliceOp>(s.getOperation()))
+              Params shard{c.param("dim", static_cast<int64_t>(s.getDim())), c.param("axes", s.getAxesAttr()),
+                           c.param("grain", static_cast<int64_t>(s.getGrain()))};
+              if (auto slice = dyn_cast<ShardSliceOp>(s.getOperation())) {
                 name = "shard_copy";
-              return Params{c.param("dim", static_cast<int64_t>(s.getDim())), c.param("axes", s.getAxesAttr()),
-                            c.param("grain", static_cast<int64_t>(s.getGrain()))};
+                if (slice.getShift() != 0)
+                  shard.push_back(c.param("shift", static_cast<int64_t>(slice.getShift())));
+              }
+              if (auto unpack = dyn_cast<UnpackShardsOp>(s.getOperation()); unpack && unpack.getRotated())
+                shard.push_back(c.param("rotated", int64_t(1)));
+              return shard;
             })
             .Default([](Operation *) { return std::nullopt; });
     if (!params)

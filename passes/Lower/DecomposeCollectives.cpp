@@ -64,7 +64,7 @@ public:
       return expandNorm(norm);
     auto start = dyn_cast<StartOp>(op);
     Operation *collective = start ? start.getCollective() : op;
-    if (!isa<AllReduceOp, AllGatherOp, ReduceScatterOp, AllToAllOp, ScatterNormGatherOp>(collective))
+    if (!isa<AllReduceOp, AllGatherOp, ReduceScatterOp, AllToAllOp, PermuteOp, ScatterNormGatherOp>(collective))
       return;
     wait = start ? cast<WaitOp>(*start.getToken().getUsers().begin()) : WaitOp();
     auto axes = cast<CollectiveOpInterface>(collective).getAxesAttr();
@@ -109,8 +109,8 @@ private:
     if (isBlocked(whole, RankedTensorType::get(shard, whole.getElementType()), split))
       return reshapeLeading(builder, loc, blocks, whole, split.dim + 2, split.dim + 1);
     ++numRelayouts;
-    return UnpackShardsOp::create(builder, loc, whole, blocks, i64(split.dim), i64(split.grain), split.grid,
-                                  split.axes);
+    return UnpackShardsOp::create(builder, loc, whole, blocks, i64(split.dim), i64(split.grain), split.grid, split.axes,
+                                  UnitAttr());
   }
 
   /// Gives the users of the collective (or of its wait) another value, and erases it.

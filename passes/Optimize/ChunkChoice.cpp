@@ -48,4 +48,20 @@ std::vector<int64_t> chooseChunks(const ChunkRequest &r) {
   return best;
 }
 
+double ringUs(const RingRequest &r) {
+  double computed = 0, passed = 0; // when the products so far are done, when what travels is there
+  for (int64_t step = 0; step < r.steps; ++step) {
+    if (r.gathers) {
+      computed = std::max(computed, passed) + r.computeUs;
+      passed += r.passUs;
+    } else {
+      computed += r.computeUs;
+      if (step > 0)
+        computed = std::max(computed, passed) + r.addUs;
+      passed = computed + r.passUs;
+    }
+  }
+  return computed + r.finishUs;
+}
+
 } // namespace comm::split

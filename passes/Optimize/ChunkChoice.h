@@ -26,5 +26,16 @@ double pipelineUs(const std::vector<int64_t> &chunks, const ChunkRequest &reques
 /// Sizes of the chunks, one entry when the whole is best.
 std::vector<int64_t> chooseChunks(const ChunkRequest &request);
 
+/// A product and a collective in ring order: as many steps as ranks, in each of which what the next one needs travels.
+struct RingRequest {
+  int64_t steps = 0;
+  double computeUs = 0; ///< of the product of one step
+  double passUs = 0;    ///< of one message to the neighbour
+  double addUs = 0;     ///< scatter: of a product to the sum that came
+  double finishUs = 0;  ///< gather: of putting the results into their places
+  bool gathers = false; ///< shards travel; else the sum does
+};
+double ringUs(const RingRequest &request);
+
 } // namespace comm::split
 #endif

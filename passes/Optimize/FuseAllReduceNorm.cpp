@@ -1,5 +1,6 @@
 //===- FuseAllReduceNorm.cpp - fold reduce, residual add and norm ---------===//
-// Matches   norm(add(add(all_reduce(x), broadcast(bias)), residual), weight)      bias optional, adds either way round
+// Matches   norm(add(add(all_reduce(x), broadcast(bias)), residual), weight)      bias optional, adds either way round,
+//           a norm of 16-bit sums also between casts to f32 and back
 // Rewrites  all_reduce_norm(x, residual, weight) -> normed, sum
 // Skips     shared reduces, adds without a norm, sums that are not f16, bf16, f32 or f64, operands defined too late
 //===----------------------------------------------------------------------===//
@@ -10,6 +11,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/PatternMatch.h"
+#include "passes/Optimize/NarrowNorm.h"
 #include "passes/Optimize/Passes.h"
 
 namespace mlir::comm {
@@ -42,10 +44,12 @@ struct Chain {
   arith::AddFOp add; ///< the residual add: its result is the sum
   Value residual;
   Operation *norm = nullptr;
+  std::string whyWide; ///< why a norm that reads the sum through a cast stays one
 };
 
-/// Follows the single user chain; returns the reason why it is not the pattern, empty when it is.
-std::string match(AllReduceOp reduce, Chain &chain) {
+/// Follows the single user chain; returns the reason why it is not the pattern, empty when it is. A norm between casts
+/// is narrowed on the way where that loses nothing.
+std::string match(AllReduceOp reduce, Chain &chain, IRRewriter &rewriter) {
   chain.reduce = reduce;
   if (reduce.getKind() != ReduceKind::Sum)
     return "the reduction is not a sum";
@@ -53,8 +57,13 @@ std::string match(AllReduceOp reduce, Chain &chain) {
     return "the reduced value has " + std::to_string(std::distance(reduce->use_begin(), reduce->use_end())) + " users";
   Value value = reduce.getResult();
   auto add = dyn_cast<arith::AddFOp>(*value.user_begin());
-  if (isa<arith::ExtFOp, arith::TruncFOp>(*value.user_begin()))
-    return "it is cast before it meets the residual: summing in another type would round differently";
+  // Widened first, the reduction would move twice the bytes and skip a rounding; behind it, the norm of the wider sum
+  // would be gathered: half as many bytes more. Narrowed first, partial sums would be rounded.
+  if (isa<arith::ExtFOp>(*value.user_begin()))
+    return "it is widened before it meets the residual: fused, its norm would be gathered in the wider type, half as "
+           "many bytes more";
+  if (isa<arith::TruncFOp>(*value.user_begin()))
+    return "it is narrowed before it meets the residual: summing in another type would round differently";
   if (!add)
     return "its user is " + (*value.user_begin())->getName().getStringRef().str() + ", not an add";
   Value other = otherOperand(add, value);
@@ -72,6 +81,8 @@ std::string match(AllReduceOp reduce, Chain &chain) {
   }
   chain.add = add;
   chain.residual = other;
+  if (Operation *wide = findWideNorm(add.getResult()))
+    chain.whyWide = narrowNorm(wide, rewriter);
   for (Operation *user : add.getResult().getUsers()) {
     auto rms = dyn_cast<RMSNormOp>(user);
     auto layer = dyn_cast<LayerNormOp>(user);
@@ -81,10 +92,8 @@ std::string match(AllReduceOp reduce, Chain &chain) {
     }
   }
   if (!chain.norm) {
-    for (Operation *user : add.getResult().getUsers())
-      if (isa<arith::ExtFOp, arith::TruncFOp>(user) &&
-          llvm::any_of(user->getUsers(), [](Operation *next) { return isa<RMSNormOp, LayerNormOp>(next); }))
-        return "the norm reads the residual sum through a cast: its parameters are of another type";
+    if (findWideNorm(add.getResult()))
+      return "the norm reads the residual sum through a cast: " + chain.whyWide;
     return "no norm reads the residual sum";
   }
   if (chain.norm->getBlock() != add->getBlock())
@@ -265,7 +274,7 @@ struct FuseAllReduceNorm : impl::FuseAllReduceNormPassBase<FuseAllReduceNorm> {
     }
     for (AllReduceOp reduce : llvm::to_vector(getOperation().getOps<AllReduceOp>())) {
       Chain chain;
-      std::string reason = match(reduce, chain);
+      std::string reason = match(reduce, chain, rewriter);
       if (reason.empty()) {
         explain(reduce, "fusion",
                 Twine("all_reduce, residual add and ") + (isa<RMSNormOp>(chain.norm) ? "rms_norm" : "layer_norm") +

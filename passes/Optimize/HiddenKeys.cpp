@@ -6,6 +6,7 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include <cmath>
 #include <limits>
 #include <optional>
 
@@ -90,7 +91,14 @@ std::optional<Box> movedBox(Operation *op, const Box &box) {
   return before == after ? std::optional<Box>(in) : std::nullopt;
 }
 
-std::optional<Bounds> compare(arith::CmpIPredicate predicate, Bounds a, Bounds b) {
+/// Bounds of floats that are numbers.
+struct FloatBounds {
+  double low, high;
+};
+
+/// The truth of a comparison of everything in `a` with everything in `b`.
+template <typename Interval>
+std::optional<Bounds> compare(arith::CmpIPredicate predicate, const Interval &a, const Interval &b) {
   using P = arith::CmpIPredicate;
   auto decide = [](bool always, bool never) -> Bounds { return {always ? 1 : 0, never ? 0 : 1}; };
   switch (predicate) {
@@ -106,6 +114,26 @@ std::optional<Bounds> compare(arith::CmpIPredicate predicate, Bounds a, Bounds b
     return Bounds{0, 1};
   }
 }
+
+/// The predicate on integers that an ordered one on floats is.
+arith::CmpIPredicate asInteger(arith::CmpFPredicate predicate) {
+  using F = arith::CmpFPredicate;
+  using P = arith::CmpIPredicate;
+  switch (predicate) {
+  case F::OLE:
+    return P::sle;
+  case F::OLT:
+    return P::slt;
+  case F::OGE:
+    return P::sge;
+  case F::OGT:
+    return P::sgt;
+  default:
+    return P::eq; // not decided
+  }
+}
+
+std::optional<FloatBounds> rangeOf(Value value, const Box &box, int depth = 0);
 
 std::optional<Bounds> boundsOf(Value value, const Box &box, int depth = 0) {
   auto type = dyn_cast<RankedTensorType>(value.getType());
@@ -143,6 +171,18 @@ std::optional<Bounds> boundsOf(Value value, const Box &box, int depth = 0) {
         std::optional<Bounds> a = operand(0), b = operand(1);
         return a && b ? compare(cmp.getPredicate(), *a, *b) : unknown;
       })
+      .Case([&](arith::CmpFOp cmp) -> std::optional<Bounds> {
+        std::optional<FloatBounds> a = rangeOf(cmp.getLhs(), box, depth + 1), b = rangeOf(cmp.getRhs(), box, depth + 1);
+        return a && b ? compare(asInteger(cmp.getPredicate()), *a, *b) : unknown;
+      })
+      .Case([&](arith::XOrIOp) -> std::optional<Bounds> { // of booleans: not, where one side is known
+        std::optional<Bounds> a = operand(0), b = operand(1);
+        if (!unknown || !a || !b || (a->low != a->high && b->low != b->high))
+          return unknown;
+        if (a->low != a->high)
+          std::swap(a, b);
+        return a->low == 0 ? *b : Bounds{1 - b->high, 1 - b->low};
+      })
       .Case([&](arith::AndIOp) -> std::optional<Bounds> {
         std::optional<Bounds> a = operand(0), b = operand(1);
         if (!unknown || !a || !b)
@@ -170,49 +210,127 @@ std::optional<Bounds> boundsOf(Value value, const Box &box, int depth = 0) {
       .Case<arith::ExtSIOp>([&](auto) -> std::optional<Bounds> {
         return typeOf(def->getOperand(0)).getElementType().isInteger(1) ? std::nullopt : operand(0);
       })
+      .Case<arith::ExtUIOp>([&](auto) -> std::optional<Bounds> {
+        return typeOf(def->getOperand(0)).getElementType().isInteger(1) ? operand(0) : std::nullopt;
+      })
       .Default([&](Operation *) { return unknown; });
 }
 
-/// Every element of the box is minus infinity.
-bool isMinusInfinity(Value value, const Box &box, int depth = 0) {
+/// Bounds of all values; none where one may be no number.
+std::optional<FloatBounds> corners(std::initializer_list<double> values) {
+  FloatBounds out{*values.begin(), *values.begin()};
+  for (double x : values) {
+    if (x != x)
+      return std::nullopt;
+    out = {std::min(out.low, x), std::max(out.high, x)};
+  }
+  return out;
+}
+
+std::optional<FloatBounds> constantRange(arith::ConstantOp constant, const Box &box) {
+  auto data = dyn_cast<DenseFPElementsAttr>(constant.getValue());
+  if (!data)
+    return std::nullopt;
+  auto number = [](APFloat x) {
+    bool lost;
+    x.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &lost);
+    return x.convertToDouble();
+  };
+  if (data.isSplat())
+    return corners({number(data.getSplatValue<APFloat>())});
+  std::optional<FloatBounds> found;
+  bool isNumber = true;
+  auto values = data.getValues<APFloat>();
+  forEach(typeOf(constant.getResult()).getShape(), box, [&](int64_t i) {
+    double x = number(values[i]);
+    isNumber &= x == x;
+    found = found ? FloatBounds{std::min(found->low, x), std::max(found->high, x)} : FloatBounds{x, x};
+  });
+  return isNumber ? found : std::nullopt;
+}
+
+std::optional<FloatBounds> rangeOf(Value value, const Box &box, int depth) {
+  auto type = dyn_cast<RankedTensorType>(value.getType());
   Operation *def = value.getDefiningOp();
-  if (!def || depth > 32)
-    return false;
+  if (!type || !isa<FloatType>(type.getElementType()) || !def || depth > 32)
+    return std::nullopt;
   if (std::optional<Box> in = movedBox(def, box))
-    return isMinusInfinity(def->getOperand(0), *in, depth + 1);
-  if (auto constant = dyn_cast<arith::ConstantOp>(def)) {
-    auto data = dyn_cast<DenseFPElementsAttr>(constant.getValue());
-    if (!data)
-      return false;
-    auto lowest = [](const APFloat &x) { return x.isInfinity() && x.isNegative(); };
-    if (data.isSplat())
-      return lowest(data.getSplatValue<APFloat>());
-    bool all = true;
-    auto values = data.getValues<APFloat>();
-    forEach(typeOf(value).getShape(), box, [&](int64_t i) { all &= lowest(values[i]); });
-    return all;
+    return rangeOf(def->getOperand(0), *in, depth + 1);
+  if (auto constant = dyn_cast<arith::ConstantOp>(def))
+    return constantRange(constant, box);
+  auto operand = [&](unsigned index) { return rangeOf(def->getOperand(index), box, depth + 1); };
+  if (isa<arith::ExtFOp>(def)) // lossless
+    return operand(0);
+  if (isa<arith::UIToFPOp, arith::SIToFPOp>(def)) {
+    std::optional<Bounds> from = boundsOf(def->getOperand(0), box, depth + 1);
+    bool isBool = typeOf(def->getOperand(0)).getElementType().isInteger(1);
+    if (!from || (isa<arith::SIToFPOp>(def) ? isBool : from->low < 0)) // a signed boolean is 0 or -1
+      return std::nullopt;
+    return FloatBounds{static_cast<double>(from->low), static_cast<double>(from->high)};
   }
   if (auto select = dyn_cast<arith::SelectOp>(def); select && isa<RankedTensorType>(select.getCondition().getType())) {
     std::optional<Bounds> condition = boundsOf(select.getCondition(), box, depth + 1);
     bool maybeTrue = !condition || condition->high > 0, maybeFalse = !condition || condition->low < 1;
-    return (!maybeTrue || isMinusInfinity(select.getTrueValue(), box, depth + 1)) &&
-           (!maybeFalse || isMinusInfinity(select.getFalseValue(), box, depth + 1));
+    std::optional<FloatBounds> a = maybeTrue ? operand(1) : operand(2), b = maybeFalse ? operand(2) : a;
+    return a && b ? corners({a->low, a->high, b->low, b->high}) : std::nullopt;
   }
-  return false;
+  if (!isa<arith::AddFOp, arith::SubFOp, arith::MulFOp>(def))
+    return std::nullopt;
+  std::optional<FloatBounds> a = operand(0), b = operand(1);
+  if (!a || !b)
+    return std::nullopt;
+  if (isa<arith::AddFOp>(def))
+    return corners({a->low + b->low, a->high + b->high});
+  if (isa<arith::SubFOp>(def))
+    return corners({a->low - b->high, a->high - b->low});
+  return corners({a->low * b->low, a->low * b->high, a->high * b->low, a->high * b->high});
+}
+
+/// What a finite mask takes from hidden keys and not from visible ones. exp(x) is 0 in f32 from x = -104 on, so a
+/// hidden key has no weight, bit for bit, unless the scores of one row differ by 9,796 and more: scores of that size
+/// would make the mask itself useless. -1e4 is -9984 in bf16, exporters write nothing smaller.
+constexpr double kFiniteGap = 9900;
+
+/// Every query before `lastQuery` has a key before `firstKey` whose mask is above `hidden` by the gap: key 0, or its
+/// own.
+bool everyRowSees(Value mask, Box box, int64_t lastQuery, int64_t firstKey, double hidden) {
+  auto sees = [&](int64_t firstRow, int64_t lastRow, int64_t key) {
+    box[2] = {firstRow, lastRow};
+    box[3] = {key, key + 1};
+    std::optional<FloatBounds> range = rangeOf(mask, box);
+    return range && range->low - hidden >= kFiniteGap;
+  };
+  if (firstKey > 0 && sees(0, lastQuery, 0))
+    return true;
+  int64_t before = firstKey - lastQuery; // keys of the cache
+  bool all = before >= 0;
+  for (int64_t row = 0; all && row < lastQuery; ++row)
+    all = sees(row, row + 1, before + row);
+  return all;
 }
 } // namespace
 
-bool comm::hidesLaterKeys(Value mask, int64_t lastQuery, int64_t firstKey) {
+std::string comm::whyLaterKeysShow(Value mask, int64_t lastQuery, int64_t firstKey) {
+  const char *unknown = "its mask is not known to hide them";
   RankedTensorType type = typeOf(mask);
   if (type.getRank() != 4 || type.getDimSize(2) < lastQuery || type.getDimSize(3) <= firstKey)
-    return false;
+    return unknown;
   Box box;
   for (int64_t size : type.getShape())
     box.push_back({0, size});
   box[2].second = lastQuery;
   box[3].first = firstKey;
-  if (!type.getElementType().isInteger(1))
-    return isMinusInfinity(mask, box);
-  std::optional<Bounds> bounds = boundsOf(mask, box);
-  return bounds && bounds->high == 0;
+  if (type.getElementType().isInteger(1)) {
+    std::optional<Bounds> bounds = boundsOf(mask, box);
+    return bounds && bounds->high == 0 ? "" : unknown;
+  }
+  std::optional<FloatBounds> hidden = rangeOf(mask, box);
+  if (!hidden || hidden->high > -kFiniteGap)
+    return unknown;
+  if (std::isinf(hidden->high))
+    return "";
+  box[3].first = 0;
+  return everyRowSees(mask, box, lastQuery, firstKey, hidden->high)
+             ? ""
+             : "its mask hides them by a finite number only, and a query may see no other key";
 }

@@ -9,8 +9,9 @@ def FuseAllReduceNormPass : Pass<"comm-fuse-all-reduce-norm", "::mlir::func::Fun
     The chain all_reduce -> [+ bias] -> + residual -> rms_norm or layer_norm becomes comm.all_reduce_norm, which later phases schedule and lower as a unit: the
     sum is written once and normed while it is at hand. Lossless: the same operations in the same order, unless `settle` adds residuals behind the reduction that
     the plan carried as partial sums (the sum of the same values in another order). A reshape between the all_reduce and the add is
-    moved in front of the all_reduce first (trap: reshapes used to stop such matches silently). Holds back when the reduced value has another user, the norm comes
-    from somewhere else, or an operand is defined after the add; each all_reduce that feeds an add and stays gets one remark with the reason.
+    moved in front of the all_reduce first (trap: reshapes used to stop such matches silently). A norm of a 16-bit sum that is done in f32 between two casts is one of
+    16 bits (which is computed in f32, too), provided that its parameters lose nothing. Holds back when the reduced value has another user or is cast itself (widened,
+    its norm would be gathered in the wider type), the norm comes from somewhere else, or an operand is defined after the add; each all_reduce that feeds an add and stays gets one remark with the reason.
     Example: test/passes/Optimize/fuse-all-reduce-norm.mlir
   }];
   let options = [Option<"settle", "settle", "bool", "false", "residuals that are carried as partial sums are added behind the reduction, so that the chain matches">];
@@ -41,7 +42,8 @@ def SplitTokensPass : Pass<"comm-split-tokens", "::mlir::func::FuncOp"> {
     Cuts a dimension of an argument in two contiguous parts (tokens of causal models, sequences of a batch otherwise) and repeats every op between the
     reductions on both: weights are read twice, never copied. Ops must be independent per row by their sharding rule; causal attention is split with an
     explicit edge: the first part sees the cache and its own keys, the second also what the first part made. A mask that is known to hide later keys (it compares
-    constant positions, whatever else it is joined with) is as good as causal. What needs all rows gets both parts put
+    constant positions, whatever else it is joined with) is as good as causal; one that adds a finite number of -9,900 or less does where every query is known to see
+    another key, and then results are equal unless the scores of one query differ by 9,796 or more. What needs all rows gets both parts put
     together. The order is that of four windows: first part up to its reduction, second part up to its reduction, and so on, so that each reduction
     runs under the other part's work. Lossless: no value is computed differently, apart from the order of sums inside products of another height.
     Holds back, with a remark, below `min-rows`, where the wave rule finds no cut, on attention that is neither causal nor masked so, or not aligned at the end (a cut inside a
@@ -59,22 +61,25 @@ def SplitTokensPass : Pass<"comm-split-tokens", "::mlir::func::FuncOp"> {
 }
 
 def PipelineMatmulsPass : Pass<"comm-pipeline-matmuls", "::mlir::func::FuncOp"> {
-  let summary = "cut a product and the collective beside it into chunks of rows";
+  let summary = "cut products and the collective beside them into pieces of rows";
   let description = [{
     all_reduce, all_reduce_norm and reduce_scatter of a product, and products of an all_gather, become the same on chunks of rows, so that one chunk is
     communicated while the next is computed. Where shards lie in the rows (gather or scatter over them) a chunk takes the same rows of every shard.
-    Lossless. Does nothing where one piece is predicted to be as fast: small products, collectives much cheaper or dearer than the product, chunks below a
+    In ring order there is one step per rank instead: the shard that came from the neighbour is multiplied while the next one travels, or the sum travels and each rank
+    adds its product of the shard that it belongs to (comm.permute, comm.shard_slice with a shift, comm.unpack_shards rotated). Shards need not divide.
+    Lossless, except that a reduce_scatter in ring order sums its n products in the order of the ring (integers, f32 and f64 only). Does nothing where one piece is predicted to be as fast: small products, collectives much cheaper or dearer than the product, chunks below a
     tile (decomposing always has been slower than not at all on fast links). Holds back on products with other readers, rows that the right operand shares,
-    and shards that do not divide; each collective gets one remark.
+    and chunks of shards that do not divide; each collective gets one remark.
     Example: test/passes/Optimize/pipeline-matmuls.mlir
   }];
   let options = [Option<"topology", "topology", "std::string", "\"\"", "preset or file that predictions are made for; empty: cpu">,
                  Option<"link", "link", "std::string", "\"\"", "rate and latency of every rank's link, as 1Gbit,50us; empty: the topology's">,
                  Option<"tuning", "tuning", "std::string", "\"\"", "tuning file whose rows override the formulas; empty: none">,
                  Option<"chunks", "chunks", "int64_t", "0", "chunks of each site; 0: the number that is predicted to be fastest, 1 included">,
+                 Option<"order", "order", "std::string", "\"auto\"", "direct: chunks; ring: ring order wherever there is one; auto: what is predicted to be fastest, chunks when their number is given">,
                  Option<"tile", "tile", "int64_t", "64", "rows of a tile: chunks are multiples of it">,
                  Option<"minRows", "min-rows", "int64_t", "128", "fewest rows that are cut">];
-  let statistics = [Statistic<"numPipelined", "num-pipelined", "sites cut into chunks">, Statistic<"numNearMisses", "num-near-misses", "collectives left in one piece">];
-  let dependentDialects = ["::mlir::comm::CommDialect", "::mlir::tensor::TensorDialect"];
+  let statistics = [Statistic<"numPipelined", "num-pipelined", "sites cut into chunks or steps">, Statistic<"numRings", "num-rings", "of them in ring order">, Statistic<"numNearMisses", "num-near-misses", "collectives left in one piece">];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::comm::CommDialect", "::mlir::tensor::TensorDialect"];
 }
 #endif

@@ -1,7 +1,9 @@
-//===- PipelineMatmuls.cpp - products and collectives in chunks of rows ---===//
-// Matches   all_reduce, all_reduce_norm or reduce_scatter of a product; a product of an all_gather
-// Rewrites  the same on chunks of rows, put together again: chunk i is communicated while chunk i + 1 is computed
-// Skips     where the chunks would take longer than the whole, shared products, rows that do not divide
+//===- PipelineMatmuls.cpp - products and collectives in pieces of rows ---===//
+// Matches   all_reduce, all_reduce_norm or reduce_scatter of a product; products of an all_gather
+// Rewrites  the same on chunks of rows, put together again: chunk i is communicated while chunk i + 1 is computed; or,
+// of
+//           all_gather and reduce_scatter, one step per rank around the ring (RingMatmuls.cpp)
+// Skips     where the pieces would take longer than the whole, shared products, rows that do not divide
 //===----------------------------------------------------------------------===//
 #include "comm/Analysis/Explain.h"
 #include "comm/Analysis/OpTimes.h"
@@ -10,8 +12,10 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/PatternMatch.h"
 #include "passes/Optimize/ChunkChoice.h"
+#include "passes/Optimize/MatmulSite.h"
 #include "passes/Optimize/Passes.h"
-#include "llvm/ADT/TypeSwitch.h"
+#include "passes/Optimize/RingMatmuls.h"
+#include "llvm/Support/FormatVariadic.h"
 
 namespace mlir::comm {
 #define GEN_PASS_DEF_PIPELINEMATMULSPASS
@@ -26,53 +30,12 @@ RankedTensorType withSize(RankedTensorType type, int64_t dim, int64_t size) {
   return RankedTensorType::get(shape, type.getElementType());
 }
 
-/// Rows of a product: the outermost dimension of the result that is not 1, if only the left operand has it.
-std::optional<int64_t> rowDim(MatmulOp matmul) {
-  RankedTensorType out = matmul.getType();
-  int64_t dim = 0;
-  while (dim < out.getRank() - 1 && out.getDimSize(dim) == 1)
-    ++dim;
-  RankedTensorType lhs = typeOf(matmul.getLhs()), rhs = typeOf(matmul.getRhs());
-  int64_t inRhs = dim - (out.getRank() - rhs.getRank());
-  bool isRow = dim == out.getRank() - 2;
-  if (dim > out.getRank() - 2 || lhs.getRank() != out.getRank() || (isRow && matmul.getTransposeLhs()) ||
-      (!isRow && inRhs >= 0 && rhs.getDimSize(inRhs) != 1) || lhs.getDimSize(dim) != out.getDimSize(dim))
-    return std::nullopt;
-  return dim;
-}
-
-/// A product beside its collective.
-struct Site {
-  Operation *collective = nullptr;
-  MatmulOp matmul;
-  int64_t dim = 0;    ///< rows, in the result of the product
-  int64_t rows = 0;   ///< what is cut: rows, or the rows of one shard
-  int64_t blocks = 1; ///< shards that are interleaved in the rows of the product
-  bool gathers = false;
-};
-
-class Rewriter {
+class ChunkRewriter {
 public:
-  explicit Rewriter(MLIRContext *context) : builder(context) {}
+  explicit ChunkRewriter(OpBuilder &builder) : builder(builder) {}
 
-  void run(Site site, ArrayRef<int64_t> sizes) {
-    builder.setInsertionPoint(site.gathers ? site.matmul.getOperation() : site.collective);
-    SmallVector<SmallVector<Value>> results;
-    int64_t from = 0;
-    for (int64_t size : sizes) {
-      results.push_back(site.gathers ? gatherChunk(site, from, size) : reduceChunk(site, from, size));
-      from += size;
-    }
-    Operation *last = site.gathers ? site.matmul.getOperation() : site.collective;
-    for (unsigned i = 0; i < last->getNumResults(); ++i) {
-      SmallVector<Value> parts;
-      for (auto &chunk : results)
-        parts.push_back(chunk[i]);
-      last->getResult(i).replaceAllUsesWith(join(parts, site, typeOf(last->getResult(i))));
-    }
-    last->erase();
-    Operation *first = site.gathers ? site.collective : site.matmul.getOperation();
-    first->erase();
+  void run(const MatmulSite &site, const ChunkPlace &place, ArrayRef<int64_t> sizes) {
+    site.gathers ? gather(site, place, sizes) : reduce(site, place, sizes);
   }
 
 private:
@@ -106,52 +69,82 @@ private:
     return tensor::CollapseShapeOp::create(builder, value.getLoc(), value, groups(type.getRank(), dim));
   }
 
-  Value multiply(MatmulOp matmul, Value lhs, int64_t dim) {
-    RankedTensorType type = withSize(matmul.getType(), dim, typeOf(lhs).getDimSize(dim));
-    return MatmulOp::create(builder, matmul.getLoc(), type, lhs, matmul.getRhs(), matmul.getTransposeLhsAttr(),
-                            matmul.getTransposeRhsAttr());
+  void reduce(const MatmulSite &site, const ChunkPlace &place, ArrayRef<int64_t> sizes) {
+    builder.setInsertionPoint(site.collective);
+    SmallVector<Operation *> chunks;
+    int64_t from = 0;
+    for (int64_t size : sizes) {
+      chunks.push_back(reduceChunk(site, place, from, size));
+      from += size;
+    }
+    for (OpResult result : site.collective->getResults()) {
+      SmallVector<Value> parts;
+      for (Operation *chunk : chunks)
+        parts.push_back(chunk->getResult(result.getResultNumber()));
+      result.replaceAllUsesWith(tensor::ConcatOp::create(builder, result.getLoc(), place.dim, parts).getResult());
+    }
+    site.collective->erase();
+    site.products.front().erase();
   }
 
-  SmallVector<Value> reduceChunk(Site &site, int64_t from, int64_t size) {
-    MatmulOp matmul = site.matmul;
-    Value product = multiply(matmul, rowsOf(matmul.getLhs(), site.dim, site.blocks, from, size), site.dim);
+  Operation *reduceChunk(const MatmulSite &site, const ChunkPlace &place, int64_t from, int64_t size) {
+    MatmulOp matmul = site.products.front();
+    Value rows = rowsOf(matmul.getLhs(), place.dim, place.blocks, from, size);
+    Value product = multiplyRows(builder, matmul, rows, place.dim);
     auto norm = dyn_cast<AllReduceNormOp>(site.collective);
-    Value residual = norm ? extract(norm.getResidual(), site.dim, from, size) : Value();
+    Value residual = norm ? extract(norm.getResidual(), place.dim, from, size) : Value();
     Operation *made = builder.clone(*site.collective);
     made->setOperand(0, product);
     if (norm)
       made->setOperand(1, residual);
     for (Value result : made->getResults())
-      cast<OpResult>(result).setType(withSize(typeOf(result), site.dim, size));
-    return llvm::to_vector_of<Value>(made->getResults());
+      cast<OpResult>(result).setType(withSize(typeOf(result), place.dim, size));
+    return made;
   }
 
-  SmallVector<Value> gatherChunk(Site &site, int64_t from, int64_t size) {
-    auto gather = cast<AllGatherOp>(site.collective);
-    Value rows = extract(gather.getInput(), site.dim, from, size);
-    Operation *made = builder.clone(*gather);
-    made->setOperand(0, rows);
-    made->getResult(0).setType(withSize(gather.getType(), site.dim, size * site.blocks));
-    return {multiply(site.matmul, made->getResult(0), site.dim)};
+  /// Behind one product each chunk stands where it is used; several products share the chunks.
+  void gather(const MatmulSite &site, const ChunkPlace &place, ArrayRef<int64_t> sizes) {
+    auto whole = cast<AllGatherOp>(site.collective);
+    SmallVector<SmallVector<Value>> parts(site.products.size());
+    int64_t from = 0;
+    for (int64_t size : sizes) {
+      builder.setInsertionPoint(site.products.size() == 1 ? site.products.front().getOperation() : whole);
+      Value rows = extract(whole.getInput(), place.dim, from, size);
+      Operation *made = builder.clone(*whole);
+      made->setOperand(0, rows);
+      made->getResult(0).setType(withSize(whole.getType(), place.dim, size * place.blocks));
+      for (auto [matmul, list] : llvm::zip_equal(site.products, parts)) {
+        builder.setInsertionPoint(matmul);
+        list.push_back(multiplyRows(builder, matmul, made->getResult(0), place.dim));
+      }
+      from += size;
+    }
+    for (auto [matmul, list] : llvm::zip_equal(site.products, parts)) {
+      builder.setInsertionPoint(matmul);
+      matmul.getResult().replaceAllUsesWith(join(list, place, matmul.getType()));
+      matmul.erase();
+    }
+    whole.erase();
   }
 
-  Value join(ArrayRef<Value> parts, const Site &site, RankedTensorType type) {
+  /// Chunks of the rows of every shard, put together.
+  Value join(ArrayRef<Value> parts, const ChunkPlace &place, RankedTensorType type) {
     Location loc = parts[0].getLoc();
-    if (!site.gathers || site.blocks == 1)
-      return tensor::ConcatOp::create(builder, loc, site.dim, parts);
+    if (place.blocks == 1)
+      return tensor::ConcatOp::create(builder, loc, place.dim, parts);
     SmallVector<Value> wide; // the chunk of every block, next to each other
     for (Value part : parts) {
       SmallVector<int64_t> shape(typeOf(part).getShape());
-      shape[site.dim] /= site.blocks;
-      shape.insert(shape.begin() + site.dim, site.blocks);
+      shape[place.dim] /= place.blocks;
+      shape.insert(shape.begin() + place.dim, place.blocks);
       wide.push_back(tensor::ExpandShapeOp::create(builder, loc, RankedTensorType::get(shape, type.getElementType()),
-                                                   part, groups(type.getRank(), site.dim)));
+                                                   part, groups(type.getRank(), place.dim)));
     }
-    Value all = tensor::ConcatOp::create(builder, loc, site.dim + 1, wide);
-    return tensor::CollapseShapeOp::create(builder, loc, type, all, groups(type.getRank(), site.dim));
+    Value all = tensor::ConcatOp::create(builder, loc, place.dim + 1, wide);
+    return tensor::CollapseShapeOp::create(builder, loc, type, all, groups(type.getRank(), place.dim));
   }
 
-  OpBuilder builder;
+  OpBuilder &builder;
 };
 
 struct PipelineMatmuls : impl::PipelineMatmulsPassBase<PipelineMatmuls> {
@@ -161,8 +154,9 @@ struct PipelineMatmuls : impl::PipelineMatmulsPassBase<PipelineMatmuls> {
     std::string error;
     auto model = loadCostModel({topology, link, tuning}, error);
     GridOp grid = getGrid(getOperation());
-    if (!model) {
-      getOperation().emitError(error);
+    if (!model || (order != "direct" && order != "ring" && order != "auto")) {
+      getOperation().emitError(model ? "comm-pipeline-matmuls: order is direct, ring or auto, not '" + order + "'"
+                                     : error);
       return signalPassFailure();
     }
     if (!grid)
@@ -172,93 +166,114 @@ struct PipelineMatmuls : impl::PipelineMatmulsPassBase<PipelineMatmuls> {
     for (Operation &op : getOperation().getBody().getOps())
       if (isa<AllReduceOp, AllReduceNormOp, ReduceScatterOp, AllGatherOp>(op))
         collectives.push_back(&op);
-    Rewriter rewriter(&getContext());
-    for (Operation *collective : collectives) {
-      Site site;
-      std::string why = match(collective, site);
-      std::vector<int64_t> sizes;
-      if (why.empty()) {
-        ::comm::split::ChunkRequest request;
-        request.rows = site.rows;
-        request.tile = tile;
-        request.minRows = minRows;
-        request.chunks = chunks;
-        predict(times, site, request);
-        sizes = ::comm::split::chooseChunks(request);
-        if (sizes.size() < 2)
-          why = std::to_string(site.rows) + " rows are as fast in one piece";
-      }
-      if (sizes.size() < 2) {
-        ++numNearMisses;
-        explain(collective, "pipeline", collective->getName().stripDialect() + " stays in one piece: " + why);
-        continue;
-      }
-      explain(collective, "pipeline",
-              collective->getName().stripDialect() + " and the product beside it run in " +
-                  std::to_string(sizes.size()) + " chunks of " + std::to_string(sizes[0]) + " rows");
-      rewriter.run(site, sizes);
-      ++numPipelined;
-    }
+    for (Operation *collective : collectives)
+      pipeline(collective, times);
   }
 
 private:
-  /// Times of a chunk: those of the product with so many rows, and of the collective with as large a part of its bytes.
-  static void predict(const OpTimes &times, const Site &site, ::comm::split::ChunkRequest &request) {
-    ::comm::cost::GemmQuery gemm = OpTimes::query(site.matmul);
+  /// What can be done about a site, with predicted times.
+  struct Choice {
+    ChunkPlace place;
+    std::vector<int64_t> sizes; ///< of the chunks; fewer than two: one piece
+    double chunksUs = 0, wholeUs = 0, ringUs = 0;
+    std::string noChunks, noRing; ///< why not; empty when there is this way
+  };
+
+  void pipeline(Operation *collective, const OpTimes &times) {
+    MatmulSite site;
+    Choice choice;
+    bool ring = false;
+    std::string name = collective->getName().stripDialect().str(), why = findSite(collective, site);
+    if (why.empty()) {
+      consider(times, site, choice);
+      ring = takesRing(choice);
+      if (!ring)
+        why = choice.noChunks;
+    }
+    if (!why.empty()) {
+      ++numNearMisses;
+      std::string noRing = order == "ring" && !choice.noRing.empty() ? "; no ring order: " + choice.noRing : "";
+      return explain(collective, "pipeline", name + " stays in one piece: " + why + noRing);
+    }
+    size_t products = site.products.size();
+    std::string text = name + " and " + (products == 1 ? "the product" : std::to_string(products) + " products") +
+                       " beside it run in " + describe(site, choice, ring);
+    explain(collective, "pipeline", text);
+    OpBuilder builder(&getContext());
+    if (ring)
+      runRing(site, builder);
+    else
+      ChunkRewriter(builder).run(site, choice.place, choice.sizes);
+    ++numPipelined;
+    numRings += ring;
+  }
+
+  void consider(const OpTimes &times, const MatmulSite &site, Choice &choice) {
+    ::comm::split::ChunkRequest request;
+    choice.noChunks = findChunkPlace(site, choice.place);
+    // Without rows to cut one row stands for the whole.
+    request.rows = choice.noChunks.empty() ? choice.place.rows : 1;
+    predict(times, site, request);
+    if (choice.noChunks.empty()) {
+      request.tile = tile;
+      request.minRows = minRows;
+      request.chunks = chunks;
+      choice.sizes = ::comm::split::chooseChunks(request);
+      choice.chunksUs = ::comm::split::pipelineUs(choice.sizes, request);
+      if (choice.sizes.size() < 2)
+        choice.noChunks = std::to_string(choice.place.rows) + " rows are as fast in one piece";
+    }
+    choice.wholeUs = ::comm::split::pipelineUs({request.rows}, request);
+    choice.noRing = whyNoRing(site);
+    if (choice.noRing.empty() && ringRows(site) * site.ranks < minRows)
+      choice.noRing = "there are fewer than " + std::to_string(minRows) + " rows";
+    if (choice.noRing.empty())
+      choice.ringUs = predictRingUs(times, site);
+  }
+
+  /// By request, or where it is predicted to be the fastest by more than the noise.
+  bool takesRing(const Choice &choice) const {
+    if (!choice.noRing.empty() || order == "direct")
+      return false;
+    double other = choice.sizes.size() > 1 ? std::min(choice.wholeUs, choice.chunksUs) : choice.wholeUs;
+    return order == "ring" || (chunks == 0 && choice.ringUs < other * (1 - ::comm::split::ChunkRequest().minGain));
+  }
+
+  std::string describe(const MatmulSite &site, const Choice &choice, bool ring) const {
+    auto us = [](double time) { return llvm::formatv("{0:f1} us", time).str(); };
+    std::string chunked = choice.sizes.size() > 1 ? ", in chunks " + us(choice.chunksUs) : "";
+    std::string whole = ", in one piece " + us(choice.wholeUs) + ")";
+    if (ring)
+      return "ring order, " + std::to_string(site.ranks) + " steps of " + std::to_string(ringRows(site)) + " rows" +
+             (order == "ring" ? ", by request" : "") + " (predicted " + us(choice.ringUs) + chunked + whole;
+    std::string asRing = choice.noRing.empty() ? ", in ring order " + us(choice.ringUs) : "";
+    return std::to_string(choice.sizes.size()) + " chunks of " + std::to_string(choice.sizes[0]) + " rows (predicted " +
+           us(choice.chunksUs) + asRing + whole + (order == "ring" ? "; no ring order: " + choice.noRing : "");
+  }
+
+  /// Times of a part of the rows: those of the products with so many, and of the collective with as many of its bytes.
+  static void predict(const OpTimes &times, const MatmulSite &site, ::comm::split::ChunkRequest &request) {
+    SmallVector<::comm::cost::GemmQuery> gemms;
+    for (MatmulOp matmul : site.products)
+      gemms.push_back(OpTimes::query(matmul));
     ::comm::cost::CollectiveQuery collective = times.query(site.collective);
     // The adds and norm of a fused collective are the same in any number of pieces but are done behind each.
     double rest = times.ofCollective(site.collective) - times.getModel().collectiveUs(collective);
     request.communicateFirst = site.gathers;
-    request.computeUs = [=, &times, whole = site.rows](int64_t rows) {
-      ::comm::cost::GemmQuery part = gemm;
-      part.m = std::max<int64_t>(1, gemm.m * rows / whole);
-      return times.getModel().gemmUs(part) + times.getModel().chunkOverheadUs();
+    request.computeUs = [=, &times, whole = std::max<int64_t>(1, request.rows)](int64_t rows) {
+      double us = times.getModel().chunkOverheadUs();
+      for (::comm::cost::GemmQuery part : gemms) {
+        part.m = std::max<int64_t>(1, part.m * rows / whole);
+        us += times.getModel().gemmUs(part);
+      }
+      return us;
     };
-    request.communicateUs = [=, &times, whole = site.rows](int64_t rows) {
+    request.communicateUs = [=, &times, whole = std::max<int64_t>(1, request.rows)](int64_t rows) {
       ::comm::cost::CollectiveQuery part = collective;
       part.bytes = std::max<int64_t>(1, collective.bytes * rows / whole);
       double share = static_cast<double>(rows) / static_cast<double>(whole);
       return times.getModel().collectiveUs(part) + std::max(0.0, rest) * share + times.getModel().chunkOverheadUs();
     };
-  }
-
-  std::string match(Operation *op, Site &site) {
-    site.collective = op;
-    if (auto gather = dyn_cast<AllGatherOp>(op)) {
-      if (!gather.getResult().hasOneUse())
-        return "several ops read it";
-      site.matmul = dyn_cast<MatmulOp>(*gather.getResult().user_begin());
-      if (!site.matmul || site.matmul.getLhs() != gather.getResult())
-        return "no product reads it as its left operand";
-      site.gathers = true;
-      return place(site, gather.getDim(), gather.getGrain(), gather.getType());
-    }
-    site.matmul = op->getOperand(0).getDefiningOp<MatmulOp>();
-    if (!site.matmul)
-      return "it does not reduce a product";
-    if (!site.matmul.getResult().hasOneUse())
-      return "several ops read the product";
-    if (auto scatter = dyn_cast<ReduceScatterOp>(op))
-      return place(site, scatter.getDim(), scatter.getGrain(), scatter.getInput().getType());
-    return place(site, -1, 1, typeOf(op->getOperand(0)));
-  }
-
-  /// `split`: the dimension over which the collective puts shards together or apart, in `whole`; -1: none.
-  std::string place(Site &site, int64_t split, int64_t grain, RankedTensorType whole) {
-    std::optional<int64_t> dim = rowDim(site.matmul);
-    if (!dim)
-      return "the rows of the product are not its own";
-    site.dim = *dim;
-    site.rows = whole.getDimSize(*dim);
-    if (split != *dim)
-      return "";
-    auto collective = cast<CollectiveOpInterface>(site.collective);
-    int64_t ranks = getGrid(site.collective).getNumShards(collective.getAxesAttr());
-    if (grain != 1 || site.rows % ranks != 0)
-      return "its rows do not divide into " + std::to_string(ranks) + " shards";
-    site.blocks = ranks;
-    site.rows /= ranks;
-    return "";
   }
 };
 } // namespace

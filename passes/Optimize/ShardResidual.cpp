@@ -66,7 +66,8 @@ public:
       }
     } else {
       Value flat = reshapeRows(builder, loc, value, RankedTensorType::get({rows, columns}, type.getElementType()));
-      shard = ShardSliceOp::create(builder, loc, local, flat, i64(0), i64(1), site.getGridAttr(), site.getAxesAttr());
+      shard = ShardSliceOp::create(builder, loc, local, flat, i64(0), i64(1), site.getGridAttr(), site.getAxesAttr(),
+                                   i64(0));
       ++numSliced;
     }
     shards[{value, site.getAxesAttr()}] = shard;

@@ -198,9 +198,10 @@ std::string TokenSplit::planAttention(AttentionOp op, OpPlan &plan, SmallVectorI
     return "keys and values are not cut alike";
   if (k && (k->dim != 2 || k->outer != 1 || k->size != op.getKey().getType().getDimSize(2)))
     return "its keys are not cut between positions";
-  bool hidden = k && op.getMask() && hidesLaterKeys(op.getMask(), q.at, k->at);
+  std::string shown = !op.getMask() ? "there is no mask" : k ? whyLaterKeysShow(op.getMask(), q.at, k->at) : "";
+  bool hidden = k && shown.empty();
   if (k && !op.isCausal() && !hidden)
-    return "attention is not causal: the first part would need keys of the second";
+    return "attention is not causal: the first part would need keys of the second, " + shown;
   if (k && !hidden && static_cast<int64_t>(*op.getCausalOffset()) > k->at - q.at)
     return "the causal mask is not aligned at the end: the first part would need keys of the second";
   plan.operands[0] = q;

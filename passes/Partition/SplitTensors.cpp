@@ -307,7 +307,7 @@ private:
                                    axes);
         break;
       case ReshardStep::Slice:
-        value = ShardSliceOp::create(builder, loc, type, value, dim, step.grain, symbol, axes);
+        value = ShardSliceOp::create(builder, loc, type, value, dim, step.grain, symbol, axes, /*shift=*/0);
         break;
       case ReshardStep::Mask:
         value = RankMaskOp::create(builder, loc, type, value, symbol, axes);

@@ -30,7 +30,7 @@ bool isUpstreamValueOp(Operation *op) {
          isa<linalg::TransposeOp, linalg::BroadcastOp, linalg::ReduceOp, linalg::FillOp>(op);
 }
 bool isModelOp(Operation *op) { return isa<WeightOp>(op) || isa<ShardingRuleOpInterface>(op); }
-bool isRankOp(Operation *op) { return isa<CollectiveOpInterface, ShardSliceOp, RankMaskOp>(op); }
+bool isRankOp(Operation *op) { return isa<CollectiveOpInterface, ShardSliceOp, RankMaskOp, UnpackShardsOp>(op); }
 bool isCommandOp(Operation *op) { return isa<BufferOp, ViewOp, DataOp, LoadedWeightOp, CommandOp, LaunchOp>(op); }
 
 /// Why `op` is illegal in `form`; empty when it is legal.

@@ -98,3 +98,10 @@ func.func @start_order(%x: tensor<4xf32>) {
   }
   return
 }
+// -----
+comm.grid @grid ["tp"] = [2]
+func.func @permute_axis(%x: tensor<2xf32>) {
+  // expected-error @+1 {{C1: grid @grid has no axis "ep"}}
+  %y = comm.permute %x shift 1 over @grid["ep"] : tensor<2xf32>
+  return
+}

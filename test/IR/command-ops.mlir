@@ -26,6 +26,17 @@ func.func @blocks(%x: tensor<3x6xf32>) -> tensor<3x6xf32> {
   return %u : tensor<3x6xf32>
 }
 
+// CHECK-LABEL: func.func @ring
+// CHECK:         comm.permute %{{.*}} shift -1 over @grid["tp"] : tensor<2x3xf32>
+// CHECK:         comm.shard_slice %{{.*}} dim 0 over @grid["tp"] {shift = 1 : i64} : tensor<2x3xf32> -> tensor<1x3xf32>
+// CHECK:         comm.unpack_shards %{{.*}} dim 0 over @grid["tp"] {rotated} : tensor<2x3xf32> -> tensor<6xf32>
+func.func @ring(%x: tensor<2x3xf32>) -> (tensor<1x3xf32>, tensor<6xf32>) {
+  %p = comm.permute %x shift -1 over @grid["tp"] : tensor<2x3xf32>
+  %s = comm.shard_slice %p dim 0 over @grid["tp"] {shift = 1 : i64} : tensor<2x3xf32> -> tensor<1x3xf32>
+  %u = comm.unpack_shards %p dim 0 over @grid["tp"] {rotated} : tensor<2x3xf32> -> tensor<6xf32>
+  return %s, %u : tensor<1x3xf32>, tensor<6xf32>
+}
+
 // CHECK-LABEL: func.func @main
 // CHECK-SAME:    comm.arena_bytes = 256
 func.func @main(%x: memref<4xf32> {comm.name = "x"}, %y: memref<4xf32> {comm.name = "y", comm.output}) attributes {comm.entry, comm.arena_bytes = 256 : i64} {

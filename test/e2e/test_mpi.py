@@ -54,10 +54,14 @@ def given(inputs):
     return [word for path in inputs for word in ("--input", f"@{path}")]
 
 
-@pytest.mark.parametrize("name, ranks", [("bert_dynamic", 2), ("llama_cache", 2), ("genai_llama_fp32", 3), ("mlp", 4)])
-def test_same_bits(tmp_path, lab, name, ranks):
+RING = ["--sequence-parallel", "--plan=pipeline", "--matmul-order=ring"]
+
+
+@pytest.mark.parametrize("name, ranks, flags", [("bert_dynamic", 2, []), ("llama_cache", 2, []), ("genai_llama_fp32", 3, []), ("mlp", 4, []),
+                                                ("llama_cache", 3, RING)])
+def test_same_bits(tmp_path, lab, name, ranks, flags):
     model, inputs, _ = first_tier(name)
-    executable = lab.compile(model, ranks, inputs)
+    executable = lab.compile(model, ranks, inputs, *flags)
     code, out, err = run(ranks, executable, "--transport=mpi", *given(inputs), "--save-outputs", tmp_path / "out.npz")
     assert code == 0, err
     assert out.count("saved  ") == 1  # the first rank speaks for all

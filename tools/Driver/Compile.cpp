@@ -259,6 +259,7 @@ PipelineOptions Compiler::pipelineOptions() const {
   pipeline.weave.tile = options.splitTile;
   pipeline.weave.minRows = options.splitMinRows;
   pipeline.weave.chunks = options.matmulChunks;
+  pipeline.weave.order = options.matmulOrder;
   return pipeline;
 }
 
@@ -291,13 +292,20 @@ void Compiler::noteUnused() {
   if (judged == 0) {
     const std::pair<const char *, bool> given[] = {{"--overlap", options.overlapGiven && options.overlap != "off"},
                                                    {"--plan", options.plan != "auto"},
+                                                   {"--matmul-order", options.matmulOrder == "ring"},
                                                    {"--topology", !options.topology.empty()},
                                                    {"--link", !options.link.empty()},
                                                    {"--tuning", !options.tuning.empty()}};
     for (auto [option, isGiven] : given)
       if (isGiven)
         note(option, "the program has no collective");
-  } else if (overlapped == 0 && options.overlapGiven && options.overlap != "off") {
+    return;
+  }
+  if (options.matmulOrder == "ring" && llvm::none_of(getExplanations(*module), [](llvm::StringRef line) {
+        return line.starts_with("pipeline") && line.contains(" run in ring order");
+      }))
+    note("--matmul-order=ring", "no product runs in ring order, see --explain");
+  if (overlapped == 0 && options.overlapGiven && options.overlap != "off") {
     note("--overlap=" + options.overlap, "none of " + count + " collectives runs beside compute, see --explain");
   }
 }

@@ -233,6 +233,12 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
                    "pieces of each product beside a collective; 0: as the plan says (default 0)")
         ->group("Plan")
         ->check(CLI::NonNegativeNumber);
+    app.add_option(
+           "--matmul-order", options.matmulOrder,
+           "with --plan=pipeline or --matmul-chunks: direct: chunks; ring: one step per rank, wherever shards are "
+           "gathered or scattered; auto: what is predicted to be fastest (default auto)")
+        ->group("Plan")
+        ->check(CLI::IsMember({"direct", "ring", "auto"}));
     app.add_option("--topology", options.topology,
                    "what predictions are made for: a preset or a JSON file (default cpu)")
         ->group("Plan");

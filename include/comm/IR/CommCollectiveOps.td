@@ -78,20 +78,37 @@ def Comm_AllToAllOp : Comm_CollectiveOp<"all_to_all"> {
   let assemblyFormat = [{$input `split` $split_dim `concat` $concat_dim `over` $grid `` $axes attr-dict `:` type($input) `->` type($result)}];
 }
 
+def Comm_PermuteOp : Comm_CollectiveOp<"permute", [AllTypesMatch<["input", "result"]>]> {
+  let summary = "pass a tensor on around the ring of a group";
+  let description = [{
+    The rank with coordinate c over `axes` sends `input` to coordinate (c + shift) mod n and gets that of (c - shift) mod n. What a product in ring order is
+    made of (comm-pipeline-matmuls). (C1) Each axis exists and is named once.
+    Cost: one message, bytes(input) sent per rank.
+    Example: `%x` is [1] on rank 0, [2] on rank 1 and [3] on rank 2.
+    ```mlir
+    %y = comm.permute %x shift 1 over @grid["tp"] : tensor<1xf32>  // [3], [1] and [2]
+    ```
+  }];
+  let arguments = (ins Comm_AnyTensor:$input, I64Attr:$shift, FlatSymbolRefAttr:$grid, StrArrayAttr:$axes);
+  let results = (outs Comm_AnyTensor:$result);
+  let assemblyFormat = "$input `shift` $shift `over` $grid `` $axes attr-dict `:` type($input)";
+}
+
 class Comm_LocalRankOp<string mnemonic, list<Trait> traits = []>
     : Comm_RankOp<mnemonic, !listconcat([Pure, DeclareOpInterfaceMethods<Comm_CostOpInterface>], traits)>;
 
 def Comm_ShardSliceOp : Comm_LocalRankOp<"shard_slice"> {
   let summary = "this rank's shard of a whole tensor; no communication";
   let description = [{
-    Shard number = coordinate over `axes`; blocks of `grain`, zero fill at the end. (C1) Each axis exists and is named once. (C2) 0 <= dim < rank.
-    (C3) The result has the local size. Cost: one copy of the result.
+    Shard number = (coordinate over `axes` + `shift`) mod n; blocks of `grain`, zero fill at the end. (C1) Each axis exists and is named once.
+    (C2) 0 <= dim < rank. (C3) The result has the local size. Cost: one copy of the result.
     Example: `%x` is [1, 2] on both ranks.
     ```mlir
     %y = comm.shard_slice %x dim 0 over @grid["tp"] : tensor<2xf32> -> tensor<1xf32>  // [1] and [2]
     ```
   }];
-  let arguments = (ins Comm_AnyTensor:$input, I64Attr:$dim, DefaultValuedAttr<I64Attr, "1">:$grain, FlatSymbolRefAttr:$grid, StrArrayAttr:$axes);
+  let arguments = (ins Comm_AnyTensor:$input, I64Attr:$dim, DefaultValuedAttr<I64Attr, "1">:$grain, FlatSymbolRefAttr:$grid, StrArrayAttr:$axes,
+                       DefaultValuedAttr<I64Attr, "0">:$shift);
   let results = (outs Comm_AnyTensor:$result);
   let assemblyFormat = "$input `dim` $dim `over` $grid `` $axes attr-dict `:` type($input) `->` type($result)";
 }

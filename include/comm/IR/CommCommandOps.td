@@ -85,7 +85,8 @@ def Comm_CallKernelOp : Comm_Op<"call_kernel", [Pure, DeclareOpInterfaceMethods<
 //===----------------------------------------------------------------------===//
 
 class Comm_ShardBlocksOp<string mnemonic> : Comm_Op<mnemonic, [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
-  let arguments = (ins Comm_AnyTensor:$input, I64Attr:$dim, DefaultValuedAttr<I64Attr, "1">:$grain, FlatSymbolRefAttr:$grid, StrArrayAttr:$axes);
+  dag shardArguments = (ins Comm_AnyTensor:$input, I64Attr:$dim, DefaultValuedAttr<I64Attr, "1">:$grain, FlatSymbolRefAttr:$grid, StrArrayAttr:$axes);
+  let arguments = shardArguments;
   let results = (outs Comm_AnyTensor:$result);
   let assemblyFormat = "$input `dim` $dim `over` $grid `` $axes attr-dict `:` type($input) `->` type($result)";
 }
@@ -104,12 +105,14 @@ def Comm_PackShardsOp : Comm_ShardBlocksOp<"pack_shards"> {
 def Comm_UnpackShardsOp : Comm_ShardBlocksOp<"unpack_shards"> {
   let summary = "one block per shard as a whole tensor";
   let description = [{
-    Inverse of comm.pack_shards: fill is trimmed, of replicated blocks the first is taken. (C1) Each axis exists and is named once.
+    Inverse of comm.pack_shards: fill is trimmed, of replicated blocks the first is taken. Block i is shard i or, with `rotated`, shard
+    (coordinate over `axes` + i) mod n: the order in which a ring brings them. (C1) Each axis exists and is named once.
     (C2) 0 <= dim < rank of the result and grain divides it. (C3) The operand is [shards, shape of one shard...]. Cost: one copy of the result.
     ```mlir
     %y = comm.unpack_shards %x dim 1 over @grid["tp"] : tensor<2x3x2xf32> -> tensor<3x4xf32>
     ```
   }];
+  let arguments = !con(shardArguments, (ins UnitAttr:$rotated));
 }
 
 //===----------------------------------------------------------------------===//

@@ -19,9 +19,9 @@ struct ShardCommand {
   Blocks blocks;
 };
 
-/// Reads dim, axes, grain for the tensor that is whole along `dim`.
-Status readShardCommand(const Preparation &p, const TensorDesc &whole, ShardCommand &out) {
-  if (Status s = p.check(1, 1, 1, {"dim", "axes", "grain"}); !s)
+/// Reads dim, axes, grain for the tensor that is whole along `dim`; `own` is an attribute that only this command has.
+Status readShardCommand(const Preparation &p, const TensorDesc &whole, ShardCommand &out, const char *own = "grain") {
+  if (Status s = p.check(1, 1, 1, {"dim", "axes", "grain", own}); !s)
     return s;
   if (Status s = p.sameType(p.ins[0], p.outs[0]); !s)
     return s;
@@ -88,13 +88,18 @@ Status comm::rt::prepareShardCopy(const Preparation &p, std::unique_ptr<Kernel> 
   if (p.ins.empty())
     return p.check(1, 1, 1, {});
   ShardCommand c;
-  if (Status s = readShardCommand(p, p.ins[0], c); !s)
+  int64_t shift = 0;
+  const int64_t zero = 0;
+  if (Status s = readShardCommand(p, p.ins[0], c, "shift"); !s)
+    return s;
+  if (Status s = p.intAttr("shift", shift, &zero); !s)
     return s;
   exe::Shape expected = p.ins[0].shape;
   expected[c.dim] = c.shards.local;
   if (Status s = p.sameShape(p.outs[0].shape, expected, "output"); !s)
     return s;
-  exe::ShardRange range = c.shards.ranges[size_t(c.shards.self)];
+  auto members = int64_t(c.shards.ranges.size());
+  exe::ShardRange range = c.shards.ranges[size_t((c.shards.self + shift % members + members) % members)];
   out = makeKernel(1, [b = c.blocks, range](void *const *ins, void *const *outs, int64_t, int64_t) {
     takeShard(b, range, static_cast<const char *>(ins[0]), static_cast<char *>(outs[0]));
     return Status::ok();
@@ -128,7 +133,10 @@ Status comm::rt::prepareUnpackShards(const Preparation &p, std::unique_ptr<Kerne
   if (p.outs.empty())
     return p.check(1, 1, 1, {});
   ShardCommand c;
-  if (Status s = readShardCommand(p, p.outs[0], c); !s)
+  bool rotated = false;
+  if (Status s = readShardCommand(p, p.outs[0], c, "rotated"); !s)
+    return s;
+  if (Status s = p.boolAttr("rotated", rotated, false); !s)
     return s;
   exe::Shape expected = p.outs[0].shape;
   expected[c.dim] = c.shards.local;
@@ -146,6 +154,9 @@ Status comm::rt::prepareUnpackShards(const Preparation &p, std::unique_ptr<Kerne
   }
   if (covered != c.blocks.whole)
     return p.bad("the shards end at " + std::to_string(covered) + " of " + std::to_string(c.blocks.whole));
+  // Block i becomes shard i, or shard self + i.
+  if (rotated)
+    std::rotate(c.shards.ranges.begin(), c.shards.ranges.begin() + c.shards.self, c.shards.ranges.end());
   int64_t members = int64_t(c.shards.ranges.size());
   out = makeKernel(members, [b = c.blocks, ranges = c.shards.ranges](void *const *ins, void *const *outs, int64_t begin,
                                                                      int64_t end) {

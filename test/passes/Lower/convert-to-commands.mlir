@@ -94,6 +94,23 @@ func.func @twice(%x: tensor<2x2xf32>) -> (tensor<2x2xf32>, tensor<4xf32>, tensor
   return %m, %f, %x : tensor<2x2xf32>, tensor<4xf32>, tensor<2x2xf32>
 }
 
+// What a ring is made of: every rank takes another shard, and gives its own on.
+// CHECK-LABEL: func.func @ring
+// CHECK:         "shard_copy" {{.*}} {axes = ["tp"], dim = 0 : i64, grain = 1 : i64, shift = 1 : i64}
+// CHECK:         "start" {{.*}} {axes = ["tp"], collective = "permute", plan_id = 0 : i64, shift = -1 : i64, token = 0 : i64}
+// CHECK:         "wait"
+// CHECK:         "unpack_shards" {{.*}} {axes = ["tp"], dim = 0 : i64, grain = 1 : i64, rotated = 1 : i64}
+func.func @ring(%x: tensor<4x3xf32>) -> (tensor<2x3xf32>, tensor<6xf32>) {
+  %s = comm.shard_slice %x dim 0 over @grid["tp"] {shift = 1 : i64} : tensor<4x3xf32> -> tensor<2x3xf32>
+  %t = comm.start order 0 : !comm.token<tensor<2x3xf32>> {
+    %p = comm.permute %s shift -1 over @grid["tp"] : tensor<2x3xf32>
+    comm.yield %p : tensor<2x3xf32>
+  }
+  %w = comm.wait %t : !comm.token<tensor<2x3xf32>>
+  %u = comm.unpack_shards %w dim 0 over @grid["tp"] {rotated} : tensor<2x3xf32> -> tensor<6xf32>
+  return %s, %u : tensor<2x3xf32>, tensor<6xf32>
+}
+
 // The other ops with a command of their own.
 // CHECK-LABEL: func.func @others
 // CHECK:         "embedding" {{.*}} {axes = ["tp"], grain = 1 : i64, vocab = 10 : i64}

@@ -109,3 +109,39 @@ func.func @keeps_column_transpose(%x: tensor<8x4xf32>, %r: tensor<4x8xf32>, %w: 
   %n = comm.rms_norm %s, %w epsilon 1.0e-5 : tensor<4x8xf32>, tensor<8xf32>
   return %n : tensor<4x8xf32>
 }
+
+// A norm of a 16-bit sum between casts, its weight widened or a constant that loses nothing: the same norm of 16 bits, and the chain folds.
+// CHECK-LABEL: func.func @narrows_norm
+// CHECK-SAME:    %[[W:[^:]*]]: tensor<8xf16>)
+// CHECK:         comm.all_reduce_norm %{{.*}}, %{{.*}}, %[[W]] epsilon {{.*}} : tensor<4x8xf16>, tensor<8xf16>
+// CHECK:         %[[C:.*]] = arith.constant dense<5.000000e-01> : tensor<8xf16>
+// CHECK:         comm.all_reduce_norm %{{.*}}, %{{.*}}, %[[C]] norm_bias %[[W]] {{.*}} layer_norm {{.*}} : tensor<4x8xf16>, tensor<8xf16>
+// CHECK-NOT:     arith.truncf
+func.func @narrows_norm(%x: tensor<4x8xf16>, %r: tensor<4x8xf16>, %w: tensor<8xf16>) -> (tensor<4x8xf16>, tensor<4x8xf16>) {
+  %half = arith.constant dense<0.5> : tensor<8xf32>
+  %v = arith.extf %w : tensor<8xf16> to tensor<8xf32>
+  %a = comm.all_reduce sum %x over @grid["tp"] : tensor<4x8xf16>
+  %s = arith.addf %a, %r : tensor<4x8xf16>
+  %d = arith.extf %s : tensor<4x8xf16> to tensor<4x8xf32>
+  %n = comm.rms_norm %d, %v epsilon 1.0e-5 : tensor<4x8xf32>, tensor<8xf32>
+  %y = arith.truncf %n : tensor<4x8xf32> to tensor<4x8xf16>
+  %b = comm.all_reduce sum %y over @grid["tp"] : tensor<4x8xf16>
+  %t = arith.addf %b, %r : tensor<4x8xf16>
+  %e = arith.extf %t : tensor<4x8xf16> to tensor<4x8xf32>
+  %m = comm.layer_norm %e, %half bias %v : tensor<8xf32> epsilon 1.0e-5 : tensor<4x8xf32>, tensor<8xf32>
+  %z = arith.truncf %m : tensor<4x8xf32> to tensor<4x8xf16>
+  return %y, %z : tensor<4x8xf16>, tensor<4x8xf16>
+}
+
+// A weight of 1/3 is another number in 16 bits: the norm stays between its casts.
+// CHECK-LABEL: func.func @keeps_wide_norm
+// CHECK:         comm.rms_norm {{.*}} : tensor<4x8xf32>
+func.func @keeps_wide_norm(%x: tensor<4x8xbf16>, %r: tensor<4x8xbf16>) -> tensor<4x8xbf16> {
+  %third = arith.constant dense<0.333333343> : tensor<8xf32>
+  %a = comm.all_reduce sum %x over @grid["tp"] : tensor<4x8xbf16>
+  %s = arith.addf %a, %r : tensor<4x8xbf16>
+  %d = arith.extf %s : tensor<4x8xbf16> to tensor<4x8xf32>
+  %n = comm.rms_norm %d, %third epsilon 1.0e-5 : tensor<4x8xf32>, tensor<8xf32>
+  %y = arith.truncf %n : tensor<4x8xf32> to tensor<4x8xbf16>
+  return %y : tensor<4x8xbf16>
+}

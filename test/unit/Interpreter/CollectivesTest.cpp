@@ -170,6 +170,43 @@ TEST(ShardSlice, EveryKindOfSplit) {
             Args({{1, 2, 3}, {1, 2, 3}, {1, 2, 3}, {4, 5, 6}, {4, 5, 6}, {4, 5, 6}}));
 }
 
+TEST(ShardSlice, ShiftedRoundTheRing) {
+  auto text = [](int64_t shift) {
+    return grid(3) + oneOp("tensor<5xf32>", "tensor<2xf32>",
+                           "comm.shard_slice %a dim 0" + kTP + " {shift = " + std::to_string(shift) +
+                               " : i64} : tensor<5xf32> -> tensor<2xf32>");
+  };
+  for (int64_t shift : {1, 4, -2})
+    EXPECT_EQ(runRanks(text(shift), ranks(Args(3, counting(5)))), Args({{3, 4}, {5, 0}, {1, 2}})) << shift;
+  EXPECT_EQ(runRanks(text(-1), ranks(Args(3, counting(5)))), Args({{5, 0}, {1, 2}, {3, 4}}));
+}
+
+TEST(Permute, BothWaysAndOnOneAxis) {
+  auto text = [](const std::string &grid, int64_t shift, const std::string &axes) {
+    return grid + oneOp("tensor<1xf32>", "tensor<1xf32>",
+                        "comm.permute %a shift " + std::to_string(shift) + " over @grid[" + axes + "] : tensor<1xf32>");
+  };
+  for (int64_t shift : {1, 4, -2})
+    EXPECT_EQ(runRanks(text(grid(3), shift, "\"tp\""), ranks({{1}, {2}, {3}})), Args({{3}, {1}, {2}})) << shift;
+  EXPECT_EQ(runRanks(text(grid(3), -1, "\"tp\""), ranks({{1}, {2}, {3}})), Args({{2}, {3}, {1}}));
+  EXPECT_EQ(runRanks(text(kGrid23, 1, "\"tp\""), ranks({{1}, {2}, {3}, {4}, {5}, {6}})),
+            Args({{3}, {1}, {2}, {6}, {4}, {5}}));
+}
+
+// A ring brings rank r the shards r, r + 1, ...: rotated they are in their places, fill and replicated blocks too.
+TEST(UnpackShards, Rotated) {
+  auto text = [](int n, const std::string &in, const std::string &out, const std::string &more = "") {
+    return grid(n) +
+           oneOp(in, out, "comm.unpack_shards %a dim 0" + kTP + " {" + more + "rotated} : " + in + " -> " + out);
+  };
+  EXPECT_EQ(runRanks(text(3, "tensor<3x2xf32>", "tensor<5xf32>"),
+                     ranks({{1, 2, 3, 4, 5, 9}, {3, 4, 5, 9, 1, 2}, {5, 9, 1, 2, 3, 4}})),
+            Args(3, counting(5)));
+  EXPECT_EQ(runRanks(text(4, "tensor<4x1xf32>", "tensor<2xf32>"),
+                     ranks({{1, 1, 2, 2}, {1, 2, 2, 1}, {2, 2, 1, 1}, {2, 1, 1, 2}})),
+            Args(4, {1, 2}));
+}
+
 TEST(RankMask, FirstOfEachGroupKeeps) {
   auto text = [](const std::string &axes) {
     return kGrid22 +

@@ -81,6 +81,32 @@ TEST(Shard, UnpackTakesTheFirstOfReplicatedBlocks) {
   EXPECT_EQ(whole.values(), (std::vector<double>{10, 11}));
 }
 
+// What rank r gets after i steps of a ring is shard r + i; rotated, the blocks come into their places again.
+TEST(Shard, ShiftsAndRotatesRoundTheRing) {
+  exe::Grid grid = twoAxes();
+  for (Names axes : {Names{"tp"}, Names{"dp", "tp"}, Names{"tp", "dp"}})
+    for (int64_t size : {2, 6, 7, 12})
+      for (int64_t rank = 0; rank < grid.ranks(); ++rank) {
+        Tensor x = Tensor::random(DType::F32, {2, size, 3}, 1, 1, 100);
+        int64_t members = grid.shards(axes), local = exe::shardRange(size, {axes, 1}, grid, rank).local;
+        Tensor packed(DType::F32, {members, 2, local, 3}), back = Tensor::random(DType::F32, {2, size, 3}, 6, 1, 100);
+        for (int64_t i = 0; i < members; ++i) {
+          Tensor y(DType::F32, {2, local, 3});
+          int64_t shift = i % 2 ? i - 3 * members : i; // either sign
+          Case shard("shard_copy", {{"dim", int64_t(1)}, {"axes", axes}, {"shift", shift}});
+          shard.grid = grid;
+          shard.rank = rank;
+          EXPECT_OK(shard.run({&x}, {&y}));
+          std::copy(y.bytes.begin(), y.bytes.end(), packed.bytes.begin() + i * int64_t(y.bytes.size()));
+        }
+        Case unpack("unpack_shards", {{"dim", int64_t(1)}, {"axes", axes}, {"rotated", int64_t(1)}});
+        unpack.grid = grid;
+        unpack.rank = rank;
+        EXPECT_OK(unpack.run({&packed}, {&back}, 2));
+        EXPECT_EQ(back.bytes, x.bytes) << size << " over " << members << " on rank " << rank;
+      }
+}
+
 TEST(Shard, RankMask) {
   exe::Grid grid = twoAxes();
   for (int64_t rank = 0; rank < 6; ++rank) {
@@ -115,6 +141,12 @@ TEST(Shard, RefusesHostileAttributes) {
   EXPECT_REFUSED(status("shard_copy", {{"dim", zero}, {"axes", tp}, {"grain", int64_t(4)}}, x, half),
                  Code::BadExecutable, "multiple of the grain");
   EXPECT_REFUSED(status("shard_copy", {{"dim", zero}, {"axes", tp}}, x, x), Code::BadExecutable, "output has shape");
+  EXPECT_OK(status("shard_copy", {{"dim", zero}, {"axes", tp}, {"shift", INT64_MAX}}, x, half, 5));
+  EXPECT_OK(status("shard_copy", {{"dim", zero}, {"axes", tp}, {"shift", INT64_MIN}}, x, half));
+  EXPECT_REFUSED(status("shard_copy", {{"dim", zero}, {"axes", tp}, {"rotated", zero}}, x, half), Code::Unsupported,
+                 "rotated");
+  EXPECT_REFUSED(status("unpack_shards", {{"dim", zero}, {"axes", tp}, {"rotated", int64_t(2)}}, packed, x),
+                 Code::BadExecutable, "'rotated'");
   EXPECT_REFUSED(status("shard_copy", {{"dim", zero}}, x, half), Code::BadExecutable, "'axes' is missing");
   EXPECT_REFUSED(status("shard_copy", {{"dim", zero}, {"axes", tp}}, x, half, 6), Code::BadExecutable, "rank 6");
   EXPECT_REFUSED(status("pack_shards", {{"dim", zero}, {"axes", tp}}, x, half), Code::BadExecutable,

@@ -298,6 +298,38 @@ func.func @main(%x: tensor<2xLxf32> {comm.name = "x", comm.layout = #comm.layout
   }
 }
 
+// What a ring is made of: 5 rows over 2 to 4 ranks, every shard once round, started and not.
+TEST_F(LowerRun, RoundTheRing) {
+  for (int64_t ranks : {2, 3, 4}) {
+    std::string own = "tensor<" + std::to_string((5 + ranks - 1) / ranks) + "x3xf32>", whole = "tensor<5x3xf32>",
+                over = " over @grid[\"tp\"]", body, parts, types, block = "tensor<1x" + own.substr(7);
+    std::string last = "%s0";
+    for (int64_t i = 0; i < ranks; ++i) {
+      std::string n = std::to_string(i);
+      if (i == 1) {
+        body += "  %t = comm.start order 0 : !comm.token<" + own + "> {\n    %m = comm.permute %s0 shift -1" + over +
+                " : " + own + "\n    comm.yield %m : " + own + "\n  }\n  %s1 = comm.wait %t : !comm.token<" + own +
+                ">\n";
+      } else if (i > 1) {
+        body += "  %s" + n + " = comm.permute " + last + " shift -1" + over + " : " + own + "\n";
+      }
+      last = "%s" + n;
+      body += "  %e" + n + " = tensor.expand_shape " + last + " [[0, 1], [2]] output_shape [1, " +
+              std::to_string((5 + ranks - 1) / ranks) + ", 3] : " + own + " into " + block + "\n";
+      parts += (i ? ", %e" : "%e") + n;
+      types += (i ? ", " : "") + block;
+    }
+    std::string blocks = "tensor<" + std::to_string(ranks) + "x" + own.substr(7),
+                x = "%x: " + whole + " {comm.name = \"x\"}", y = whole + " {comm.name = \"y\"}";
+    expectEqual("func.func @main(" + x + ") -> (" + y +
+                    ") attributes {comm.entry} {\n  %s0 = comm.shard_slice %x dim 0" + over + " : " + whole + " -> " +
+                    own + "\n" + body + "  %c = tensor.concat dim(0) " + parts + " : (" + types + ") -> " + blocks +
+                    "\n  %y = comm.unpack_shards %c dim 0" + over + " {rotated} : " + blocks + " -> " + whole +
+                    "\n  return %y : " + whole + "\n}\n" + reference(x, y, "  return %x : " + whole + "\n"),
+                static_cast<int>(ranks));
+  }
+}
+
 TEST_F(LowerRun, MovementViewsAndOutputs) {
   // A view of an input, an input as it is, the same value twice, a constant, and everything that copies.
   expectEqual(R"(

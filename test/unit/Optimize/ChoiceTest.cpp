@@ -98,4 +98,26 @@ TEST(ChunkChoice, KeepsToTiles) {
   r.chunks = 1;
   EXPECT_EQ(chooseChunks(r), (std::vector<int64_t>{200}));
 }
+RingRequest ring(int64_t steps, double computeUs, double passUs, bool gathers) {
+  RingRequest r;
+  r.steps = steps;
+  r.computeUs = computeUs;
+  r.passUs = passUs;
+  r.addUs = 1;
+  r.finishUs = 5;
+  r.gathers = gathers;
+  return r;
+}
+
+// By hand: messages under products, products under messages, and one step.
+TEST(RingChoice, TimeOfTheSteps) {
+  EXPECT_DOUBLE_EQ(ringUs(ring(4, 10, 3, true)), 4 * 10 + 5) << "the messages are hidden";
+  EXPECT_DOUBLE_EQ(ringUs(ring(4, 3, 10, true)), 3 * 10 + 3 + 5) << "the products are";
+  EXPECT_DOUBLE_EQ(ringUs(ring(1, 3, 10, true)), 3 + 5);
+  RingRequest sum = ring(3, 10, 3, false);
+  sum.finishUs = 0;
+  EXPECT_DOUBLE_EQ(ringUs(sum), 10 + 2 * (10 + 1));
+  sum.computeUs = 3, sum.passUs = 10;
+  EXPECT_DOUBLE_EQ(ringUs(sum), 3 + 2 * (10 + 1));
+}
 } // namespace

@@ -147,4 +147,37 @@ TEST(PipelineMatmuls, ShardsInTheRows) {
         EXPECT_EQ(count(after, "comm.all_gather"), rows == 1 ? 1 : std::min(chunks, rows));
       }
 }
+/// An all_gather read by two products, and a reduce_scatter of what they make, along dimension 1 of [batch, rows, 4].
+std::string ringCase(int64_t ranks, int64_t batch, int64_t local, int64_t rows) {
+  auto type = [&](int64_t size) { return "tensor<" + std::to_string(batch) + "x" + std::to_string(size) + "x4xf64>"; };
+  std::string own = type(local), whole = type(rows), w = "tensor<4x4xf64>", over = " dim 1 over @grid[\"tp\"] : ";
+  auto matmul = [&](const std::string &x, const std::string &weight) {
+    return "comm.matmul " + x + ", " + weight + " : " + whole + ", " + w + " -> " + whole + "\n";
+  };
+  return "comm.grid @grid [\"dp\", \"tp\"] = [2, " + std::to_string(ranks) + "]\nfunc.func @main(%x: " + own +
+         ", %a: " + w + ", %b: " + w + ", %c: " + w + ") -> (" + own + ") {\n  %g = comm.all_gather %x" + over + own +
+         " -> " + whole + "\n  %p = " + matmul("%g", "%a") + "  %q = " + matmul("%g", "%b") +
+         "  %m = arith.mulf %p, %q : " + whole + "\n  %s = " + matmul("%m", "%c") +
+         "  %r = comm.reduce_scatter sum %s" + over + whole + " -> " + own + "\n  return %r : " + own + "\n}\n";
+}
+
+// Shards that divide and that do not, ranks without a row of their own, as values, started, and lowered.
+TEST(PipelineMatmuls, RingOrder) {
+  for (int64_t ranks : {2, 3, 4})
+    for (int64_t batch : {1, 2})
+      for (int64_t rows : {2, 4, 5, 6, 7})
+        for (const std::string &more : {std::string(), kAsync}) {
+          mlir::OwningOpRef<mlir::ModuleOp> after;
+          int64_t local = (rows + ranks - 1) / ranks;
+          if (local * (ranks - 1) >= rows && rows % ranks != 0 && rows < ranks)
+            continue; // blocks are replicated: another layout
+          ASSERT_EQ(compareLocal(ringCase(ranks, batch, local, rows),
+                                 "func.func(comm-pipeline-matmuls{order=ring min-rows=1},canonicalize,cse" + more + ")",
+                                 17, &after),
+                    "")
+              << ranks << " ranks, " << rows << " rows";
+          EXPECT_EQ(count(after, "comm.permute"), 2 * (ranks - 1));
+          EXPECT_EQ(count(after, "comm.all_gather") + count(after, "comm.reduce_scatter"), 0);
+        }
+}
 } // namespace

@@ -52,6 +52,7 @@ void weave(mlir::OpPassManager &manager, uint32_t seed) {
     function.addPass(mlir::comm::createSplitTokensPass(split));
   mlir::comm::PipelineMatmulsPassOptions chunks;
   chunks.chunks = 1 + seed % 3;
+  chunks.order = seed % 2 ? "ring" : "direct";
   chunks.tile = 1;
   chunks.minRows = 2;
   function.addPass(mlir::comm::createPipelineMatmulsPass(chunks));
@@ -64,12 +65,13 @@ void weave(mlir::OpPassManager &manager, uint32_t seed) {
 }
 
 TEST(SplitEqualsWhole, Woven) {
-  int inParts = 0, inChunks = 0, fused = 0;
+  int inParts = 0, inChunks = 0, inRings = 0, fused = 0;
   for (int i = 0; i < cases(); ++i) {
     uint32_t seed = 200001 + static_cast<uint32_t>(i);
     std::string text = RandomGraph(seed, kGrids[static_cast<size_t>(i) % std::size(kGrids)], false).module();
     mlir::comm::PartitionOptions options;
     options.latencyUs = i % 2 ? 0.001 : 5;
+    options.sequenceParallel = i % 3 == 0; // gathers and scatters rows
     mlir::OwningOpRef<mlir::ModuleOp> module;
     std::string problem =
         compareSplit(text, seed, options, &module, [&](mlir::OpPassManager &manager) { weave(manager, seed); });
@@ -79,13 +81,16 @@ TEST(SplitEqualsWhole, Woven) {
       said += line + "\n";
     inParts += said.find("runs in two parts") != std::string::npos;
     inChunks += said.find(" chunks of ") != std::string::npos;
+    inRings += said.find(" run in ring order") != std::string::npos;
     fused += said.find("are one op") != std::string::npos;
   }
   RecordProperty("in_parts", inParts);
   RecordProperty("in_chunks", inChunks);
+  RecordProperty("in_rings", inRings);
   if (cases() >= 1000) { // the passes fire
     EXPECT_GT(inParts, cases() / 50);
     EXPECT_GT(inChunks, cases() / 50);
+    EXPECT_GT(inRings, cases() / 50);
     EXPECT_GT(fused, 0);
   }
 }

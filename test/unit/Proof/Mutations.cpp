@@ -277,9 +277,11 @@ private:
       if (!find([](const Command &c) { return c.attrs.count("grain") || c.op == "gather"; }, i))
         return false;
       std::string key = p.commands[i].op == "gather"                       ? "axis"
+                        : p.commands[i].op == "shard_copy" && random() % 2 ? "shift"
                         : random() % 2 && p.commands[i].attrs.count("dim") ? "dim"
                                                                            : "grain";
-      p.commands[i].attrs[key] = change(std::get<int64_t>(p.commands[i].attrs[key]));
+      auto *now = std::get_if<int64_t>(&p.commands[i].attrs[key]);
+      p.commands[i].attrs[key] = change(now ? *now : 0);
       what = name(i) + " has another " + key;
       return true;
     }
