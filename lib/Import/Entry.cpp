@@ -101,7 +101,19 @@ Value EntryImporter::lookup(const std::string &name) {
   return value;
 }
 
-/// Weights stay in the file; integers (shapes, positions) and single numbers come in, so that shape arithmetic folds.
+/// Zeros and numbers of which one added to a score hides it: what a mask of attention is made of.
+static bool isMask(DenseElementsAttr data) {
+  bool zeros = false, hidden = false;
+  for (const APFloat &x : data.getValues<APFloat>()) {
+    if (!x.isZero() && (!x.isNegative() || x.convertToDouble() > -9900))
+      return false;
+    (x.isZero() ? zeros : hidden) = true;
+  }
+  return zeros && hidden;
+}
+
+/// Weights stay in the file; integers (shapes, positions), single numbers and masks come in, so that shape arithmetic
+/// folds and what a mask hides is known.
 Value EntryImporter::tensorValue(const onnx::Tensor &tensor, const std::string &name) {
   Type element = elementType(tensor.dataType);
   if (!element) {
@@ -113,6 +125,9 @@ Value EntryImporter::tensorValue(const onnx::Tensor &tensor, const std::string &
   bool small =
       isa<FloatType>(element) ? type.getNumElements() <= 1 : type.getNumElements() <= ValueBuilder::kMaxFoldedElements;
   Location loc = locOf(name);
+  if (isa<FloatType>(element) && type.getRank() >= 2 && type.getNumElements() > 1 &&
+      type.getNumElements() <= ValueBuilder::kMaxFoldedElements)
+    small = isMask(DenseElementsAttr::getFromRawBuffer(type, bytes));
   if (small || tensor.file.empty()) {
     if (element.isInteger(1)) {
       SmallVector<bool> bools(bytes.size());

@@ -55,7 +55,8 @@ def RaiseAttentionPass : Comm_ImportPass<"comm-raise-attention", "::mlir::Module
   let description = [{
     softmax(scale q k^T [softcap] [+ masks]) v on [B, H, S, D] becomes comm.attention. The scale may stand at q, k or the scores; masks may be added or selected,
     and a row without keys may be cleaned with isnan. Keys and values repeated for groups of query heads are taken from before the repetition; constant causal
-    masks become the `causal` attribute. A mask of 0 and at most -1e30 becomes a boolean one: rows with nothing to attend to give zeros.
+    masks become the `causal` attribute, added ones of 0 and at most -9,900 too when no other mask is added and every query sees a key (the weights of hidden keys are 0 unless
+    the scores of one query differ by 9,796 or more). A mask of 0 and at most -1e30 becomes a boolean one: rows with nothing to attend to give zeros.
     Holds back when the scores or the probabilities have other users, or the softmax is not over the keys; a product of a softmax that stays gets a remark.
     Example: test/passes/Import/raise-attention.mlir
   }];

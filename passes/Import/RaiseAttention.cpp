@@ -15,6 +15,10 @@ namespace mlir::comm {
 #include "passes/Import/Passes.h.inc"
 namespace {
 constexpr double kHidden = -1e30; // a mask at or below hides a key completely in any float type that models use
+/// A number added to hidden keys only hides them when no other mask is added and every query sees a key: exp() of 104
+/// and more below the maximum is 0 in f32, unless the scores of one query differ by 9,796 or more. -1e4 is -9984 in
+/// bf16.
+constexpr double kHiddenAlone = -9900;
 
 /// What is known about the scores on the way up from the softmax.
 struct Scores {
@@ -58,15 +62,31 @@ Value asRankFour(Value value, ArrayRef<int64_t> view, ArrayRef<int64_t> full, Op
   return buildReshape(builder, value.getLoc(), value, shape);
 }
 
-/// Offset of a constant that is true exactly for j <= i + offset over its last two dimensions; none otherwise.
+/// What a constant mask shows: true, or zero added where all else is at or below kHiddenAlone; none for other masks.
+std::optional<SmallVector<bool>> shownBy(DenseElementsAttr attr) {
+  if (attr.getElementType().isInteger(1))
+    return SmallVector<bool>(attr.getValues<bool>());
+  SmallVector<bool> shown;
+  for (const APFloat &x : attr.getValues<APFloat>()) {
+    if (!x.isZero() && !(x.convertToDouble() <= kHiddenAlone))
+      return std::nullopt;
+    shown.push_back(x.isZero());
+  }
+  return shown;
+}
+
+/// Offset of a constant that shows exactly j <= i + offset over its last two dimensions; none otherwise.
 std::optional<int64_t> matchCausal(Value mask, ArrayRef<int64_t> full) {
   DenseElementsAttr attr;
   ArrayRef<int64_t> shape = shapeOf(mask);
   if (!matchPattern(mask, m_Constant(&attr)) || shape.size() != 4 || shape[2] != full[2] || shape[3] != full[3])
     return std::nullopt;
+  std::optional<SmallVector<bool>> shown = shownBy(attr);
+  if (!shown || (attr.isSplat() && !shown->front()))
+    return std::nullopt;
   if (attr.isSplat())
-    return attr.getSplatValue<bool>() ? std::optional<int64_t>(full[3]) : std::nullopt;
-  SmallVector<bool> values(attr.getValues<bool>());
+    return full[3];
+  const SmallVector<bool> &values = *shown;
   int64_t queries = shape[2], keys = shape[3], offset = -queries - 1;
   for (int64_t i = queries - 1; i >= 0 && offset < -queries; --i) // the last row says it
     for (int64_t j = 0; j < keys && values[i * keys + j]; ++j)
@@ -314,10 +334,16 @@ private:
       view.skip();
       if (Value condition = matchBoolMask(view.value, builder)) {
         addBool(condition, view.dims, bools, causal, good);
-      } else {
-        floats.push_back(asRankFour(view.value, view.dims, full, builder));
-        good &= bool(floats.back());
+        continue;
       }
+      Value four = asRankFour(view.value, view.dims, full, builder);
+      good &= bool(four);
+      bool alone = four && scores.added.size() == 1 && scores.selected.empty();
+      std::optional<int64_t> offset = alone ? matchCausalThrough(four) : std::nullopt;
+      if (offset && *offset >= 0) // every query sees the first key
+        causal = offset, changed = true;
+      else
+        floats.push_back(four);
     }
     if (!good)
       return false;

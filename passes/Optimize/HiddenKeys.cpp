@@ -2,6 +2,7 @@
 // Interval arithmetic on a box of elements: the bounds of a value over all elements of the box, without computing any.
 //===----------------------------------------------------------------------===//
 #include "passes/Optimize/HiddenKeys.h"
+#include "comm/IR/CommOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -11,6 +12,7 @@
 #include <optional>
 
 using namespace mlir;
+using mlir::comm::ShardSliceOp;
 
 namespace {
 /// [first, last) per dimension.
@@ -69,6 +71,14 @@ std::optional<Box> movedBox(Operation *op, const Box &box) {
       in.push_back({range.first + slice.getStaticOffset(dim), range.second + slice.getStaticOffset(dim)});
     }
     return in;
+  }
+  // Which shard a rank has is not known here: all that it may be. An uneven one has fill.
+  if (auto shard = dyn_cast<ShardSliceOp>(op)) {
+    auto dim = static_cast<int64_t>(shard.getDim());
+    int64_t whole = typeOf(shard.getInput()).getDimSize(dim), local = shard.getType().getDimSize(dim);
+    Box in = box;
+    in[dim] = {0, whole};
+    return local > 0 && whole % local == 0 && dim < 2 ? std::optional<Box>(in) : std::nullopt;
   }
   if (!isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp>(op))
     return std::nullopt;

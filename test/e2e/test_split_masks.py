@@ -55,7 +55,7 @@ def weak(net, lowest):
     return constant(net, -20.0)
 
 
-def build(folder, mask, lowest):
+def build(folder, mask, lowest, tokens=TOKENS):
     net = Net("masked", folder, 18, seed=3, sequence=TOKENS if mask in (constant, weak) else None)
     g = net.g
     batch, x = g.const([1]), g.input("x", TensorProto.FLOAT, [1, net.sequence, HIDDEN])
@@ -71,7 +71,7 @@ def build(folder, mask, lowest):
     g.output(net.rms_norm(x, "last", HIDDEN, 1e-5), "y", TensorProto.FLOAT, [1, net.sequence, HIDDEN])
     g.save(net.path)
     rng = np.random.default_rng(7)
-    given = {"x": rng.standard_normal((1, TOKENS, HIDDEN)).astype(np.float32)}
+    given = {"x": rng.standard_normal((1, tokens, HIDDEN)).astype(np.float32)}
     if mask is padded:
         given["valid"] = np.array([[0] * 6 + [1] * 4], np.int64)  # the first rows see nothing
     return net.path, given
@@ -79,6 +79,7 @@ def build(folder, mask, lowest):
 
 TAKEN = [(mask, lowest) for mask in (constant, trilu, where, inverted) for lowest in (-1e4, -65504.0, float(np.finfo(np.float32).min))]
 REFUSED = [(padded, -1e4), (weak, -20.0)]
+LONG = 260
 
 
 @pytest.mark.parametrize("mask, lowest", TAKEN + REFUSED, ids=lambda value: getattr(value, "__name__", str(value)))
@@ -92,5 +93,18 @@ def test_equals_onnxruntime(lab, mask, lowest):
         assert re.search(rf"^split .*is not split in two.*{reason}", text, re.MULTILINE), text
     else:
         assert re.search(r"^split .*runs in two parts", text, re.MULTILINE), text
+        assert re.search(r"^proof .*equal to the unsplit model: proved", text, re.MULTILINE), text
     for ranks in (2, 3):
         assert_within(lab.outputs(model, ranks, inputs, *SPLIT), expected, relative=RELATIVE)
+
+
+@pytest.mark.parametrize("mask", [where, inverted, padded], ids=lambda mask: mask.__name__)
+def test_long_masks_stay_computed(lab, mask):
+    """Too large for a constant: what the compared positions hide is still known."""
+    model, given = build(lab.folder / f"long-{mask.__name__}", mask, -1e4, LONG)
+    if mask is padded:
+        given["valid"] = np.ones((1, LONG), np.int64)
+    inputs = generate.write_calls(model.parent, "inputs", [given])
+    text = tools.run("commc", model, "--devices=cpu:2", f"--shapes-from=@{inputs[0]}", "--explain", *SPLIT, "-o", lab.folder / "long.commx").stdout
+    assert ("runs in two parts" in text) == (mask is not padded), text
+    assert_within(lab.outputs(model, 2, inputs, *SPLIT), [reference.run(model, given)], relative=RELATIVE)

@@ -93,3 +93,27 @@ func.func @mask_turned(%q: tensor<1x4x3x16xf32>, %k: tensor<1x4x3x16xf32>, %v: t
   %y = comm.matmul %p, %v : tensor<1x4x3x3xf32>, tensor<1x4x3x16xf32> -> tensor<1x4x3x16xf32>
   return %y : tensor<1x4x3x16xf32>
 }
+
+// A constant of 0 and -1e4 is causal when it is the only mask; not when padding is added to it, and not when the first query sees nothing.
+// CHECK-LABEL: func.func @finite_constant
+// CHECK:         comm.attention %{{.*}}, %{{.*}}, %{{.*}} scale 1.000000e+00 causal 0 : tensor<1x1x2x8xf32>
+// CHECK:         comm.attention %{{.*}}, %{{.*}}, %{{.*}} mask %{{.*}} : tensor<1x1x2x2xf32> scale 1.000000e+00 : tensor<1x1x2x8xf32>
+// CHECK:         comm.attention %{{.*}}, %{{.*}}, %{{.*}} mask %{{.*}} : tensor<1x1x2x2xf32> scale 1.000000e+00 : tensor<1x1x2x8xf32>
+func.func @finite_constant(%q: tensor<1x1x2x8xf32>, %pad: tensor<1x1x2x2xf32>) -> (tensor<1x1x2x8xf32>, tensor<1x1x2x8xf32>, tensor<1x1x2x8xf32>) {
+  %m = arith.constant dense<[[[[0.0, -1.0e4], [0.0, 0.0]]]]> : tensor<1x1x2x2xf32>
+  %none = arith.constant dense<[[[[-1.0e4, -1.0e4], [0.0, -1.0e4]]]]> : tensor<1x1x2x2xf32>
+  %scores = comm.matmul %q, %q transposed : tensor<1x1x2x8xf32>, tensor<1x1x2x8xf32> -> tensor<1x1x2x2xf32>
+  %a = arith.addf %scores, %m : tensor<1x1x2x2xf32>
+  %p = comm.softmax %a : tensor<1x1x2x2xf32>
+  %x = comm.matmul %p, %q : tensor<1x1x2x2xf32>, tensor<1x1x2x8xf32> -> tensor<1x1x2x8xf32>
+  %scores1 = comm.matmul %q, %q transposed : tensor<1x1x2x8xf32>, tensor<1x1x2x8xf32> -> tensor<1x1x2x2xf32>
+  %b = arith.addf %scores1, %m : tensor<1x1x2x2xf32>
+  %c = arith.addf %b, %pad : tensor<1x1x2x2xf32>
+  %r = comm.softmax %c : tensor<1x1x2x2xf32>
+  %y = comm.matmul %r, %q : tensor<1x1x2x2xf32>, tensor<1x1x2x8xf32> -> tensor<1x1x2x8xf32>
+  %scores2 = comm.matmul %q, %q transposed : tensor<1x1x2x8xf32>, tensor<1x1x2x8xf32> -> tensor<1x1x2x2xf32>
+  %d = arith.addf %scores2, %none : tensor<1x1x2x2xf32>
+  %s = comm.softmax %d : tensor<1x1x2x2xf32>
+  %z = comm.matmul %s, %q : tensor<1x1x2x2xf32>, tensor<1x1x2x8xf32> -> tensor<1x1x2x8xf32>
+  return %x, %y, %z : tensor<1x1x2x8xf32>, tensor<1x1x2x8xf32>, tensor<1x1x2x8xf32>
+}
