@@ -185,6 +185,9 @@ static bool collectiveResult(const exe::Program &program, const exe::Command &co
   } else if (name == "all_to_all") {
     for (const uint8_t *from : blocks)
       result.insert(result.end(), from + self * block, from + (self + 1) * block);
+  } else if (name == "permute") {
+    const uint8_t *from = blocks[((self - integer(command, "shift") % members) % members + members) % members];
+    result.assign(from, from + inBytes);
   } else if (name == "all_reduce" || name == "reduce_scatter") {
     int64_t offset = name == "all_reduce" ? 0 : self * block;
     result.assign(blocks[0] + offset, blocks[0] + offset + block);
