@@ -48,30 +48,51 @@ TEST_P(Equal, EveryEntryIsProved) {
 }
 
 /// A mutant that is proved all the same must give the same bits. Every seventh of them; all with
-/// COMM_TEST_ALL_MUTANTS=1 in the environment.
-TEST_P(Equal, WrongSlicesAreRejected) {
+/// COMM_TEST_ALL_MUTANTS=1 in the environment. Gives how many were rejected.
+size_t rejectWrongSlices(const std::string &model, int ranks, const std::string &flags = "") {
   size_t rejected = 0, harmless = 0, stride = std::getenv("COMM_TEST_ALL_MUTANTS") ? 1 : 7;
   std::string error;
-  for (int ranks : {2, 3}) {
-    const exe::Executable &e = compiled(GetParam(), ranks);
-    size_t entry = e.entries.size() - 1;
-    std::vector<std::vector<testing_run::Bytes>> right = outputsOf(e, entry, error);
-    ASSERT_EQ(error, "");
-    auto judge = [&](const Mutant &m) {
-      EqualityResult result = proveEqual(m.exe, m.exe.entries[entry]);
-      if (result.verdict != Equality::Proved) {
-        EXPECT_NE(result.reason.find("output '"), std::string::npos) << m.what << ": " << result.reason;
-        ++rejected;
-        return;
-      }
-      EXPECT_EQ(outputsOf(m.exe, entry, error), right) << m.what << " is proved and gives something else";
-      EXPECT_EQ(error, "") << m.what;
-      ++harmless;
-    };
-    WrongSlices(e, entry, stride, judge).run();
-  }
-  std::printf("%s: %zu mutants rejected, %zu harmless ones proved\n", GetParam().c_str(), rejected, harmless);
+  const exe::Executable &e = compiled(model, ranks, flags);
+  size_t entry = e.entries.size() - 1;
+  std::vector<std::vector<testing_run::Bytes>> right = outputsOf(e, entry, error);
+  EXPECT_EQ(error, "");
+  auto judge = [&](const Mutant &m) {
+    EqualityResult result = proveEqual(m.exe, m.exe.entries[entry]);
+    if (result.verdict != Equality::Proved) {
+      EXPECT_NE(result.reason.find("output '"), std::string::npos) << m.what << ": " << result.reason;
+      ++rejected;
+      return;
+    }
+    EXPECT_EQ(outputsOf(m.exe, entry, error), right) << m.what << " is proved and gives something else";
+    EXPECT_EQ(error, "") << m.what;
+    ++harmless;
+  };
+  WrongSlices(e, entry, stride, judge).run();
+  std::printf("%s on %d ranks: %zu mutants rejected, %zu harmless ones proved\n", model.c_str(), ranks, rejected,
+              harmless);
+  return rejected;
+}
+
+TEST_P(Equal, WrongSlicesAreRejected) {
+  size_t rejected = rejectWrongSlices(GetParam(), 2) + rejectWrongSlices(GetParam(), 3);
   EXPECT_GT(rejected, GetParam() == "mlp" ? 5u : 50u);
+}
+
+// Shards that travel, sums that travel, and results that are turned into their places.
+TEST(EqualityOfRings, ProvedAndWrongSlicesRejected) {
+  const std::string flags = "--sequence-parallel --plan=pipeline --matmul-order=ring";
+  for (int ranks : {2, 3}) {
+    const exe::Executable &e = compiled("llama_static", ranks, flags);
+    std::set<std::string> ops;
+    for (const exe::Command &c : e.entries[0].split.commands) {
+      ops.insert(exe::collectiveOf(c));
+      if (c.attrs.count("rotated") || (c.op == "shard_copy" && c.attrs.count("shift")))
+        ops.insert(c.op);
+    }
+    EXPECT_TRUE(ops.count("permute") && ops.count("unpack_shards") && ops.count("shard_copy"));
+    EXPECT_EQ(equalityText(proveEqual(e, e.entries[0])).substr(0, 8), "proved (");
+    EXPECT_GT(rejectWrongSlices("llama_static", ranks, flags), 50u);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(FirstTier, Equal, testing::ValuesIn(firstTierModels()),

@@ -127,7 +127,7 @@ private:
       for (const char *key : {"dim", "axis"})
         for (int64_t by : {1, -1})
           addAttr<int64_t>(i, key, "moved by " + std::to_string(by), [&](int64_t &v, exe::Command &) { v += by; });
-      for (const char *key : {"transpose_a", "transpose_b", "causal"})
+      for (const char *key : {"transpose_a", "transpose_b", "causal", "rotated"})
         addAttr<int64_t>(i, key, "turned", [&](int64_t &v, exe::Command &) { v = !v; });
       addAttr<int64_t>(i, "grain", "doubled", [&](int64_t &v, exe::Command &) { v *= 2; });
       if (op != "kernel")
