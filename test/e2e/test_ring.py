@@ -102,3 +102,20 @@ def test_direct_and_auto(lab, rows):
                      lab.folder / "none.commx", check=False)
     assert done.returncode == 0
     assert "--matmul-order=ring had no effect" in done.stderr
+
+
+def test_auto_takes_the_order_that_is_predicted_to_be_faster(lab):
+    config = llama.Config(layers=1, hidden=256, heads=8, kv_heads=8, inter=1024, bare=True, batch=1, sequence=512)
+    model = llama.build(config, lab.folder / "ring-auto")
+    used, expected = reference.run_chained(model, llama.make_inputs(config, batch=1, sequence=512))
+    inputs = generate.write_calls(model.parent, "inputs", used)
+    flags = ["--plan=pipeline", "--sequence-parallel", "--link=1Gbit,50us"]
+    text = explained(lab, model, 2, inputs, *flags)
+    choices = re.findall(r"^pipeline .* run in (ring order|\d+ chunks).*\(predicted ([\d.]+) us(?:, in (?:ring order|chunks) ([\d.]+) us)?, in one piece ([\d.]+) us\)",
+                         text, re.MULTILINE)
+    assert choices, text
+    for how, taken, other, whole in choices:
+        assert float(taken) < float(whole)
+        # The ring has to be faster by more than the noise.
+        assert not other or float(taken) <= float(other) * (1 if how == "ring order" else 1.04)
+    assert_within(lab.outputs(model, 2, inputs, *flags), expected, relative=RELATIVE)
