@@ -1,6 +1,7 @@
 //===- BenchProof.cpp - what proving costs at load ------------------------===//
 // bench-proof [rounds] model.commx...: per executable, best and median of reading it (hash, JSON, validate), of
-// checking its certificates and of proving it anew; in turn, so that other load meets all three.
+// checking the schedules' certificates, of showing again that outputs are equal and of proving the schedules anew; in
+// turn, so that other load meets all four.
 //===----------------------------------------------------------------------===//
 #include "comm/Proof/Certificate.h"
 #include <algorithm>
@@ -25,7 +26,7 @@ bool measure(const char *path, int rounds) {
   exe::Executable executable;
   std::string error, wrong;
   std::vector<std::string> problems;
-  std::vector<double> times[3];
+  std::vector<double> times[4];
   for (int r = 0; r < rounds; ++r) {
     bool read = true;
     times[0].push_back(
@@ -34,8 +35,18 @@ bool measure(const char *path, int rounds) {
       std::fprintf(stderr, "%s: %s\n", path, error.c_str());
       return false;
     }
-    times[1].push_back(milliseconds([&] { wrong = proof::verifyAll(executable); }));
-    times[2].push_back(milliseconds([&] { problems = proof::certifyAll(executable); }));
+    proof::Facts facts;
+    proof::EqualityResult equal;
+    auto check = [&](auto holds) {
+      for (exe::Entry &entry : executable.entries)
+        if (std::string found = holds(entry); !found.empty())
+          wrong = found;
+    };
+    times[1].push_back(milliseconds(
+        [&] { check([&](exe::Entry &entry) { return proof::verify(entry.split, entry.certificate, facts); }); }));
+    times[2].push_back(
+        milliseconds([&] { check([&](exe::Entry &entry) { return proof::verifyEqual(executable, entry, equal); }); }));
+    times[3].push_back(milliseconds([&] { problems = proof::certifyAll(executable); }));
     if (!wrong.empty() || !problems.empty()) {
       std::fprintf(stderr, "%s: %s\n", path, wrong.empty() ? problems[0].c_str() : wrong.c_str());
       return false;
@@ -48,8 +59,8 @@ bool measure(const char *path, int rounds) {
   }
   std::printf("%s: %.2f MB, %zu commands, certificates of %zu numbers\n", path, static_cast<double>(bytes.size()) / 1e6,
               commands, numbers);
-  static const char *const names[] = {"read", "check certificates", "prove anew"};
-  for (int k = 0; k < 3; ++k) {
+  static const char *const names[] = {"read", "check certificates", "check equality", "prove anew"};
+  for (int k = 0; k < 4; ++k) {
     std::sort(times[k].begin(), times[k].end());
     std::printf("  %-20s best %8.2f ms   median %8.2f ms\n", names[k], times[k].front(), times[k][times[k].size() / 2]);
   }

@@ -189,7 +189,8 @@ template <class V> void fields(V &v, Program &p) {
 }
 template <class V> void fields(V &v, StatePair &s) { v("input", s.input), v("output", s.output); }
 template <class V> void fields(V &v, Certificate &c) {
-  v("version", c.version), v("order", c.order), v("matching", c.matching), v("peak_bytes", c.peakBytes);
+  v("version", c.version), v("order", c.order), v("matching", c.matching), v("peak_bytes", c.peakBytes),
+      v("equal", c.equal);
 }
 template <class V> void fields(V &v, Entry &e) {
   v("name", e.name), v("split", e.split), v("reference", e.reference), v("states", e.states),

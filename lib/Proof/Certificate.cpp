@@ -120,6 +120,26 @@ std::vector<std::string> certifyAll(exe::Executable &executable) {
   return problems;
 }
 
+EqualityResult certifyEqual(const exe::Executable &executable, exe::Entry &entry) {
+  EqualityResult result = proveEqual(executable, entry);
+  entry.certificate.equal = result.verdict == Equality::Proved ? result.operations : 0;
+  return result;
+}
+
+std::string verifyEqual(const exe::Executable &executable, const exe::Entry &entry, EqualityResult &result) {
+  result = proveEqual(executable, entry);
+  int64_t claim = entry.certificate.equal;
+  if (result.verdict == Equality::Wrong)
+    return "its outputs are not those of the unsplit program: " + result.reason;
+  if (claim != 0 && result.verdict != Equality::Proved)
+    return "its certificate says that its outputs are those of the unsplit program, which is not shown: " +
+           result.reason;
+  if (claim != 0 && claim != result.operations)
+    return "its certificate says that " + std::to_string(claim) + " operations were followed to its outputs, it has " +
+           std::to_string(result.operations);
+  return "";
+}
+
 std::string verifyAll(const exe::Executable &executable) {
   for (const exe::Entry &entry : executable.entries) {
     Facts facts;
@@ -127,6 +147,9 @@ std::string verifyAll(const exe::Executable &executable) {
       return "the schedule of entry " + quoted(entry.name) + " is not proved: " + wrong;
     if (std::vector<Finding> found = checkSchedule(entry.reference, facts); !found.empty())
       return "the unsplit program of entry " + quoted(entry.name) + " is not sound: " + found.front().text;
+    EqualityResult equal;
+    if (std::string wrong = verifyEqual(executable, entry, equal); !wrong.empty())
+      return "entry " + quoted(entry.name) + " is not proved: " + wrong;
   }
   return "";
 }

@@ -15,7 +15,7 @@ View zeros(int64_t size) { return {size, {{0, {size}, {1}, {}}}}; }
 
 class CommandRule {
 public:
-  CommandRule(State &state, const Command &c, int64_t rank) : s(state), c(c), rank(rank), grid(state.program.grid) {}
+  CommandRule(State &state, const Command &c, int64_t rank) : s(state), c(c), rank(rank), grid(state.grid) {}
 
   void run() {
     using Rule = void (CommandRule::*)();
@@ -40,8 +40,8 @@ public:
   }
 
 private:
-  const Value &in(size_t i) const { return s.value(c.inputs[i]); }
-  const Value &out() const { return s.value(c.outputs[0]); }
+  const Value &in(size_t i) const { return s.value(rank, c.inputs[i]); }
+  const Value &out() const { return s.value(rank, c.outputs[0]); }
   int64_t size() const { return numElements(out().shape); }
   SharedView read(size_t i) { return s.read(rank, c.inputs[i]); }
   void write(View v) {

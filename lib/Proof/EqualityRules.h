@@ -36,8 +36,9 @@ std::vector<SharedView> applyKernel(Terms &, const exe::Kernel &, const std::vec
 /// One command that is no collective, no wait, on one rank. Throws NoRule.
 void applyCommand(State &, const exe::Command &, int64_t rank);
 
-/// Results of a collective by rank, from its operands by rank.
-std::vector<std::vector<SharedView>> applyCollective(State &, const exe::Command &,
+/// Results of a collective by member of one group, from its operands by member. The command is that of the first
+/// member, a rank; those of the others are equal to it in all that counts.
+std::vector<std::vector<SharedView>> applyCollective(State &, int64_t first, const exe::Command &,
                                                      const std::vector<std::vector<SharedView>> &operands);
 
 /// Attributes of commands; throw NoRule when they are missing.

@@ -30,14 +30,14 @@ Shape localBox(const Shape &whole, const Layout &layout, const Grid &grid, int64
   return local;
 }
 
-State::State(const Executable &exe, const Program &program, Terms &terms)
-    : exe(exe), program(program), terms(terms), numRanks(program.grid.ranks()) {
-  for (int64_t rank = 0; rank < numRanks; ++rank)
-    for (const Port &port : program.inputs) {
+State::State(const Executable &exe, const std::vector<const Program *> &programs, Terms &terms)
+    : exe(exe), programs(programs), grid(programs.front()->grid), terms(terms) {
+  for (int64_t rank = 0; rank < ranks(); ++rank)
+    for (const Port &port : program(rank).inputs) {
       if (port.value < 0)
         continue;
       Access box;
-      Shape local = localBox(port.shape, port.layout, program.grid, rank, box);
+      Shape local = localBox(port.shape, port.layout, grid, rank, box);
       View whole{numElements(port.shape),
                  {{0, {numElements(port.shape)}, {1}, {{terms.leaf("input", port.name), 0, {1}}}}}};
       int64_t size = numElements(local);
@@ -62,7 +62,7 @@ SharedView State::weightWhole(int64_t rank, int64_t index) {
   const Weight &w = exe.weights[static_cast<size_t>(index)];
   Shape sliced = slicedShape(w);
   Access box;
-  Shape local = localBox(sliced, w.layout, program.grid, rank, box);
+  Shape local = localBox(sliced, w.layout, grid, rank, box);
   // The box walks the sliced tensor; the file is walked with the strides of the stored one.
   std::vector<int64_t> stored = rowMajor(w.shape), rows = rowMajor(sliced);
   int64_t offset = 0, rest = box.offset;
@@ -87,7 +87,7 @@ SharedView State::weightWhole(int64_t rank, int64_t index) {
 }
 
 SharedView State::read(int64_t rank, int32_t number) {
-  const Value &v = value(number);
+  const Value &v = value(rank, number);
   int64_t size = numElements(v.shape), width = byteWidth(v.dtype);
   if (size == 0)
     return std::make_shared<View>();
@@ -122,7 +122,7 @@ SharedView State::read(int64_t rank, int32_t number) {
 }
 
 void State::write(int64_t rank, int32_t number, SharedView view) {
-  const Value &v = value(number);
+  const Value &v = value(rank, number);
   int64_t begin = v.offset, end = begin + numElements(v.shape) * byteWidth(v.dtype);
   if (begin == end)
     return;

@@ -11,15 +11,18 @@ using SharedView = std::shared_ptr<const View>;
 /// One program in execution: what every byte range of every rank's storage holds.
 class State {
 public:
-  State(const exe::Executable &exe, const exe::Program &program, Terms &terms);
+  /// One program per rank.
+  State(const exe::Executable &exe, const std::vector<const exe::Program *> &programs, Terms &terms);
   /// The tensor that a value names, by linear index.
   SharedView read(int64_t rank, int32_t value);
   void write(int64_t rank, int32_t value, SharedView view);
-  const exe::Value &value(int32_t v) const { return program.values[static_cast<size_t>(v)]; }
-  int64_t ranks() const { return numRanks; }
+  const exe::Program &program(int64_t rank) const { return *programs[static_cast<size_t>(rank)]; }
+  const exe::Value &value(int64_t rank, int32_t v) const { return program(rank).values[static_cast<size_t>(v)]; }
+  int64_t ranks() const { return static_cast<int64_t>(programs.size()); }
 
   const exe::Executable &exe;
-  const exe::Program &program;
+  const std::vector<const exe::Program *> programs;
+  const exe::Grid &grid;
   Terms &terms;
 
 private:
@@ -34,7 +37,6 @@ private:
   SharedView weight(int64_t rank, const exe::Value &);
   SharedView weightWhole(int64_t rank, int64_t index);
 
-  int64_t numRanks;
   std::map<std::array<int64_t, 3>, Memory> memories;        ///< by rank, storage, number
   std::map<std::pair<int64_t, int64_t>, SharedView> loaded; ///< by weight, rank
 };

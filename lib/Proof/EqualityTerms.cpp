@@ -42,6 +42,32 @@ void eraseDim(Application &a, size_t d) {
     o.strides.erase(o.strides.begin() + at);
 }
 
+/// Dimensions with one result per index come first, by the order in which they walk the operands: a term is the same
+/// whatever order the program kept its results in, and what is one step in an operand is one dimension.
+Application inOperandOrder(const Application &a) {
+  Ints order(a.n.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) {
+    auto i = static_cast<size_t>(x), j = static_cast<size_t>(y);
+    if (a.role[i] != kEach || a.role[j] != kEach)
+      return a.role[i] == kEach && a.role[j] != kEach;
+    for (const Operand &o : a.operands)
+      if (o.strides[i] != o.strides[j])
+        return o.strides[i] > o.strides[j];
+    return false;
+  });
+  Application out = a;
+  for (size_t d = 0; d < order.size(); ++d) {
+    auto from = static_cast<size_t>(order[d]);
+    out.n[d] = a.n[from];
+    out.role[d] = a.role[from];
+    out.inResult[d] = a.inResult[from];
+    for (size_t o = 0; o < a.operands.size(); ++o)
+      out.operands[o].strides[d] = a.operands[o].strides[from];
+  }
+  return out;
+}
+
 bool reads(const Application &a, size_t d) {
   return std::any_of(a.operands.begin(), a.operands.end(), [&](const Operand &o) { return o.strides[d] != 0; });
 }
@@ -169,7 +195,7 @@ int32_t Terms::unknown(const std::string &why) {
 }
 
 int32_t Terms::create(const Application &a) {
-  Application merged = a;
+  Application merged = inOperandOrder(a);
   for (size_t d = 0; d + 1 < merged.n.size();) {
     bool joins = merged.role[d] == merged.role[d + 1] && merged.inResult[d] == merged.inResult[d + 1];
     for (const Operand &o : merged.operands)

@@ -58,7 +58,6 @@ private:
   void addGrid();
   void progress(Phase phase, const std::string &what);
   void printSummary(const ::comm::exe::Executable &executable, const std::string &path, uint64_t bytes);
-  void proveEquality(const ::comm::exe::Executable &executable);
   std::string outputPath() const;
   bool embedsWeights(const std::string &path) const;
   std::string phaseFacts(Phase phase);
@@ -69,7 +68,6 @@ private:
   DiagnosticPrinter diagnostics;
   std::unique_ptr<OnnxModel> model;
   OwningOpRef<ModuleOp> module;
-  std::vector<std::string> equality; ///< what was shown about the outputs, a line per entry
   std::chrono::steady_clock::time_point phaseStart = std::chrono::steady_clock::now();
 };
 
@@ -357,15 +355,18 @@ int Compiler::exportFile() {
   if (failed(exported))
     return diagnostics.getExitCode();
   ::comm::exe::Executable &executable = *exported;
+  std::string error;
+  if (std::vector<std::string> problems = ::comm::exe::validate(executable); !problems.empty()) {
+    printError("E101", "internal: the executable is not sound: " + problems.front());
+    return kInternal;
+  }
   if (int code = prove(executable))
     return code;
   std::vector<uint8_t> bytes;
-  std::string error;
   if (!::comm::exe::writeExecutable(executable, bytes, error)) {
     printError("E101", "internal: the executable is not sound: " + error);
     return kInternal;
   }
-  proveEquality(executable);
   // A half-written file must not look like a result: write beside it, then rename.
   std::string temporary = path + ".tmp" + std::to_string(::getpid());
   if (int code = writeText(temporary, std::string(bytes.begin(), bytes.end()))) {
@@ -386,12 +387,26 @@ int Compiler::exportFile() {
   return kOk;
 }
 
-/// Nothing leaves the compiler whose schedule is not proved.
+/// Nothing leaves the compiler whose schedule is not proved, or that is known to give something else than the unsplit
+/// model. That outputs are equal may be beyond the rules: then the certificate does not say so.
 int Compiler::prove(::comm::exe::Executable &executable) {
   std::vector<std::string> problems = ::comm::proof::certifyAll(executable);
   for (const std::string &problem : problems)
     printError("E102", "internal: the plan is wrong: " + problem);
   if (!problems.empty())
+    return kInternal;
+  bool hasFailed = false;
+  for (::comm::exe::Entry &entry : executable.entries) {
+    ::comm::proof::EqualityResult equal = ::comm::proof::certifyEqual(executable, entry);
+    if (equal.verdict == ::comm::proof::Equality::Wrong)
+      printError("E103", "internal: the plan of entry '" + entry.name +
+                             "' does not give what the unsplit model gives: " + equal.reason);
+    else if (equal.isOther && !options.quiet)
+      llvm::errs() << "warning: entry '" << entry.name << "' is not shown to equal the unsplit model: " << equal.reason
+                   << "\n";
+    hasFailed |= equal.verdict == ::comm::proof::Equality::Wrong;
+  }
+  if (hasFailed)
     return kInternal;
   for (const std::string &line : proveEntries(executable, problems))
     executable.explain.push_back("proof  " + line);
@@ -401,9 +416,6 @@ int Compiler::prove(::comm::exe::Executable &executable) {
 void Compiler::printSummary(const ::comm::exe::Executable &executable, const std::string &path, uint64_t bytes) {
   if (options.explain && !options.json)
     for (const std::string &line : executable.explain)
-      llvm::outs() << line << "\n";
-  if (options.explain && !options.json)
-    for (const std::string &line : equality)
       llvm::outs() << line << "\n";
   auto prediction = [&](const char *key) {
     auto it = executable.predictions.find(key);
@@ -418,8 +430,6 @@ void Compiler::printSummary(const ::comm::exe::Executable &executable, const std
       entries.push_back(entry.name);
     llvm::json::Array explain;
     for (const std::string &line : executable.explain)
-      explain.push_back(line);
-    for (const std::string &line : equality)
       explain.push_back(line);
     llvm::outs() << llvm::json::Value(llvm::json::Object{
                         {"output", path},
@@ -457,19 +467,6 @@ void Compiler::printSummary(const ::comm::exe::Executable &executable, const std
   llvm::outs() << "next     commrun " << path << " --verify\n";
   if (!options.explain)
     llvm::outs() << "notes    " << executable.explain.size() << " decisions: see --explain\n";
-}
-
-/// Whether the split programs give what the unsplit ones give. The rules do not see every equality, so a difference is
-/// a warning.
-void Compiler::proveEquality(const ::comm::exe::Executable &executable) {
-  for (const ::comm::exe::Entry &entry : executable.entries) {
-    ::comm::proof::EqualityResult result = ::comm::proof::proveEqual(executable, entry);
-    equality.push_back("proof  '" + entry.name +
-                       "': equal to the unsplit model: " + ::comm::proof::equalityText(result));
-    if (result.verdict == ::comm::proof::Equality::Wrong && !options.quiet)
-      llvm::errs() << "warning: entry '" << entry.name
-                   << "' could not be shown to equal the unsplit model: " << result.reason << "\n";
-  }
 }
 
 int Compiler::run() {

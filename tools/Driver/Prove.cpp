@@ -16,9 +16,14 @@ std::vector<std::string> commc::proveEntries(const ::comm::exe::Executable &exec
       found.push_back(wrong);
     for (const proof::Finding &finding : proof::checkSchedule(entry.reference, ignored))
       found.push_back("the unsplit program: " + finding.text);
+    proof::EqualityResult equal;
+    std::string differs = proof::verifyEqual(executable, entry, equal);
     lines.push_back("'" + entry.name + "': " +
                     (found.empty() ? "proved: " + proof::factsText(facts, entry.split.arenaBytes)
                                    : "not proved: " + found.front()));
+    lines.push_back("'" + entry.name + "': equal to the unsplit model: " + proof::equalityText(equal));
+    if (!differs.empty())
+      found.push_back(differs);
     for (const std::string &text : found)
       problems.push_back("entry '" + entry.name + "': " + text);
   }

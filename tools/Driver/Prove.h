@@ -4,8 +4,8 @@
 #include "comm/Executable/Executable.h"
 
 namespace commc {
-/// One line per entry, "'main': proved: ..." or "'main': not proved: ..."; adds every finding to `problems`. The
-/// entries must carry their certificates.
+/// Two lines per entry, "'main': proved: ..." or "'main': not proved: ..." about its schedule and "'main': equal to the
+/// unsplit model: ..." about its outputs; adds every finding to `problems`. The entries must carry their certificates.
 std::vector<std::string> proveEntries(const comm::exe::Executable &, std::vector<std::string> &problems);
 } // namespace commc
 #endif

@@ -161,6 +161,8 @@ struct Certificate {
   int64_t version = 0; ///< 0: none
   std::vector<int64_t> order, matching;
   int64_t peakBytes = 0; ///< most bytes of the arena that are alive at one time
+  int64_t equal = 0; ///< operations of the split program that were followed to outputs equal to the unsplit program's;
+                     ///< 0: this was not shown
 };
 
 /// One set of static shapes.

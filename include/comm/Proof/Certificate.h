@@ -1,9 +1,10 @@
 //===- Certificate.h - the proof that travels with a program ----*- C++ -*-===//
 // commc proves each entry and leaves a certificate in the executable; the runtime checks it again before it runs
 // anything. A certificate is no claim to be believed: every line of it is compared with the commands, and what it does
-// not carry (races, lifetimes) is shown again. Format: exe::Certificate and docs/proof.md.
+// not carry (races, lifetimes, equality) is shown again. Format: exe::Certificate and docs/proof.md.
 //===----------------------------------------------------------------------===//
 #pragma once
+#include "comm/Proof/Equality.h"
 #include "comm/Proof/Schedule.h"
 
 namespace comm::proof {
@@ -17,7 +18,13 @@ std::string verify(const exe::Program &, const exe::Certificate &, Facts &facts)
 /// certify() for every entry of an executable; the unsplit programs are checked as well. One sentence per finding, with
 /// the entry's name.
 std::vector<std::string> certifyAll(exe::Executable &);
-/// verify() for every entry. Empty when all hold, else one sentence.
+/// Completes the certificate of an entry whose executable validate() accepts with what is shown about its outputs.
+EqualityResult certifyEqual(const exe::Executable &, exe::Entry &);
+/// Shows it again. Empty when the certificate holds, else one sentence: outputs are known to differ, or the certificate
+/// says more than is shown.
+std::string verifyEqual(const exe::Executable &, const exe::Entry &, EqualityResult &);
+/// verify() and verifyEqual() for every entry of an executable that readExecutable accepted. Empty when all hold, else
+/// one sentence.
 std::string verifyAll(const exe::Executable &);
 
 } // namespace comm::proof

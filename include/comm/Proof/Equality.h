@@ -19,10 +19,14 @@ struct EqualityResult {
   Equality verdict = Equality::NotProved;
   std::string reason;     ///< one sentence when not proved: output, rank, first operation that fails, what was expected
   int64_t operations = 0; ///< operations of one rank's split program that were followed
+  bool isOther = false;   ///< not proved although every operation has a rule: another formula, not known to differ
 };
 
 /// Time linear in commands times ranks. Any executable that readExecutable accepts; never crashes.
 EqualityResult proveEqual(const exe::Executable &, const exe::Entry &);
+/// The same for programs that differ by rank: one per rank of the grid of entry.split, each with its ports; all of a
+/// sound schedule (Schedule.h).
+EqualityResult proveEqual(const exe::Executable &, const exe::Entry &, const std::vector<const exe::Program *> &ranks);
 
 /// "proved (123 operations)" or the verdict and its reason.
 std::string equalityText(const EqualityResult &);

@@ -4,6 +4,7 @@
 #include "ProgramRunner.h"
 #include "WrongSlices.h"
 #include "test/unit/Support/ProgramBuilder.h"
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <random>
@@ -115,5 +116,58 @@ TEST(EqualityVerdict, NamesWhatFails) {
   EqualityResult none = proveEqual(unknown, unknown.entries[0]);
   EXPECT_EQ(none.verdict, Equality::NotProved);
   EXPECT_NE(none.reason.find("new_op ('proj') has no rule"), std::string::npos) << none.reason;
+}
+
+/// Of three inputs: the unsplit program computes x * (a + b), the other one x * a + x * `last`.
+exe::Executable distributed(const std::string &last) {
+  exe::Executable e;
+  exe::TensorType row{exe::DType::F32, {4}};
+  auto step = [&](const char *op, int32_t a, int32_t b) {
+    return exe::KernelStep{op, {a, b}, {}, row.dtype, row.shape};
+  };
+  e.kernels.push_back({"whole", {row, row, row}, {step("addf", 1, 2), step("mulf", 0, 3)}, {4}});
+  e.kernels.push_back(
+      {"parts", {row, row, row}, {step("mulf", 0, 1), step("mulf", 0, last == "b" ? 2 : 1), step("addf", 3, 4)}, {5}});
+  e.entries.push_back({});
+  for (exe::Program *p : {&e.entries[0].split, &e.entries[0].reference}) {
+    test::ProgramBuilder b({{"tp", 1}});
+    std::vector<int32_t> inputs = {b.input("x", {4}), b.input("a", {4}), b.input("b", {4})};
+    std::string symbol = p == &e.entries[0].split ? "parts" : "whole";
+    b.command("kernel", inputs, {b.output("y", {4})}, {{"symbol", symbol}, {"iterations", int64_t(1)}});
+    *p = std::move(b.program);
+  }
+  e.entries[0].name = "main";
+  return e;
+}
+
+TEST(EqualityVerdict, AnotherFormulaIsWrongOnlyWhenItGivesOtherNumbers) {
+  exe::Executable e = distributed("b");
+  EqualityResult same = proveEqual(e, e.entries[0]);
+  EXPECT_EQ(same.verdict, Equality::NotProved) << equalityText(same);
+  EXPECT_TRUE(same.isOther);
+  EXPECT_NE(same.reason.find("the formulas agree at a random point"), std::string::npos) << same.reason;
+  e = distributed("a");
+  EqualityResult other = proveEqual(e, e.entries[0]);
+  EXPECT_EQ(other.verdict, Equality::Wrong) << equalityText(other);
+  EXPECT_NE(other.reason.find("written by command 0 kernel parts"), std::string::npos) << other.reason;
+}
+
+TEST(EqualityVerdict, OneRankMayRunAnotherProgram) {
+  exe::Executable e = test::makeRowParallelMatmul(2, 3, 8, 5, true);
+  exe::Program other = e.entries[0].split;
+  std::vector<const exe::Program *> ranks = {&e.entries[0].split, &other};
+  EXPECT_EQ(proveEqual(e, e.entries[0], ranks).verdict, Equality::Proved);
+  for (exe::Command &c : other.commands)
+    if (c.op == "matmul")
+      std::swap(c.inputs[0], c.inputs[1]);
+  EqualityResult swapped = proveEqual(e, e.entries[0], ranks);
+  EXPECT_NE(swapped.verdict, Equality::Proved) << equalityText(swapped);
+  other = e.entries[0].split;
+  other.commands.erase(std::remove_if(other.commands.begin(), other.commands.end(),
+                                      [](const exe::Command &c) { return exe::collectiveOf(c) == "all_reduce"; }),
+                       other.commands.end());
+  EqualityResult stuck = proveEqual(e, e.entries[0], ranks);
+  EXPECT_EQ(stuck.verdict, Equality::Wrong);
+  EXPECT_NE(stuck.reason.find("waits for ever"), std::string::npos) << stuck.reason;
 }
 } // namespace

@@ -1,11 +1,13 @@
 //===- Campaign.cpp - schedule-mutants: are seeded faults found? ----------===//
 // schedule-mutants [--per-class N] [--seed N] [--orders N] [--verbose] model.commx...
 // Seeds faults into the programs of executables, on one rank or on all, and counts who refuses them: the checker of
-// schedules, else the rules of the file format, else the runtime when it prepares the command. What nobody refuses is
-// run in many random legal orders beside the program without the fault: its results must be the same bits. Prints a
-// table; exit 1 when a survivor gives other results, or a refusal does not name an operation.
+// schedules, else the rules of the file format, else the proof that outputs equal the unsplit model's, which the
+// program without the fault must have. What nobody refuses is run in many random legal orders beside the program
+// without the fault: its results must be the same bits. Prints a table; exit 1 when a survivor gives other results, or
+// a refusal does not name an operation.
 //===----------------------------------------------------------------------===//
 #include "Mutations.h"
+#include "comm/Proof/Equality.h"
 #include "comm/Proof/Schedule.h"
 #include "test/unit/Support/Interleaver.h"
 #include <cstdio>
@@ -35,7 +37,7 @@ struct Subject {
 };
 
 struct Row {
-  int64_t mutants = 0, format = 0, prepare = 0, harmless = 0, harmful = 0, unnamed = 0;
+  int64_t mutants = 0, format = 0, wrong = 0, notProved = 0, prepare = 0, harmless = 0, harmful = 0, unnamed = 0;
   std::map<proof::Rule, int64_t> rules;
 };
 
@@ -61,6 +63,9 @@ public:
       s.inputs = testing_run::smallInputs(p, 7);
       if (!baseline(s))
         return false;
+      proof::EqualityResult equal = proof::proveEqual(executable, executable.entries[e]);
+      if (equal.verdict != proof::Equality::Proved)
+        return fail(s.name + ": " + proof::equalityText(equal));
       subjects.push_back(std::move(s));
     }
     return true;
@@ -80,14 +85,14 @@ public:
         ++row.mutants;
         judge(s, changed, what, fault, row);
       }
-      ok &= row.mutants > 0 && (row.harmful == 0 || isAboutValues(fault)) && row.unnamed == 0;
+      ok &= row.mutants > 0 && row.harmful == 0 && row.unnamed == 0;
     }
     return ok;
   }
 
   void print() const {
-    std::printf("%-12s %8s %8s   %-64s %8s %8s %9s %8s\n", "fault", "mutants", "checker", "by rule", "format",
-                "prepare", "harmless", "harmful");
+    std::printf("%-12s %8s %8s   %-64s %8s %9s %10s %8s %9s %8s\n", "fault", "mutants", "checker", "by rule", "format",
+                "equality", "(no rule)", "prepare", "harmless", "harmful");
     for (const auto &[fault, row] : rows) {
       std::string rules;
       int64_t refused = 0;
@@ -95,15 +100,13 @@ public:
         rules += (rules.empty() ? "" : " ") + std::string(proof::ruleName(rule)) + " " + std::to_string(count);
         refused += count;
       }
-      std::printf("%-12s %8ld %8ld   %-64s %8ld %8ld %9ld %8ld\n", faultName(fault), row.mutants, refused,
-                  rules.c_str(), row.format, row.prepare, row.harmless, row.harmful);
+      std::printf("%-12s %8ld %8ld   %-64s %8ld %9ld %10ld %8ld %9ld %8ld\n", faultName(fault), row.mutants, refused,
+                  rules.c_str(), row.format, row.wrong + row.notProved, row.notProved, row.prepare, row.harmless,
+                  row.harmful);
     }
   }
 
 private:
-  static bool isAboutValues(Fault fault) {
-    return fault == Fault::MisGroup || fault == Fault::MisSize || fault == Fault::WrongSlice;
-  }
   static bool fail(const std::string &text) {
     std::fprintf(stderr, "%s\n", text.c_str());
     return false;
@@ -135,17 +138,16 @@ private:
     auto found = proof::checkSchedule(ranks, facts);
     if (!found.empty()) {
       ++row.rules[found[0].rule];
-      if (found[0].text.find("command ") == std::string::npos && found[0].text.find("value ") == std::string::npos) {
-        ++row.unnamed;
-        std::printf("UNNAMED %s: %s: %s\n", faultName(fault), what.c_str(), found[0].text.c_str());
-      }
-      if (options.verbose)
-        std::printf("%s: %s\n    %s\n", faultName(fault), what.c_str(), found[0].text.c_str());
-      return;
+      return refuse(fault, what, found[0].text, row);
     }
     if (!valid(s, changed)) {
       ++row.format;
       return;
+    }
+    proof::EqualityResult equal = proof::proveEqual(*s.executable, s.executable->entries[s.entry], ranks);
+    if (equal.verdict != proof::Equality::Proved) {
+      ++(equal.verdict == proof::Equality::Wrong ? row.wrong : row.notProved);
+      return refuse(fault, what, proof::equalityText(equal), row);
     }
     std::string trouble;
     switch (compare(s, ranks, trouble)) {
@@ -157,9 +159,17 @@ private:
       break;
     case Outcome::Other:
       ++row.harmful;
-      if (!isAboutValues(fault) || options.verbose)
-        std::printf("HARMFUL %s: %s: %s\n", faultName(fault), what.c_str(), trouble.c_str());
+      std::printf("HARMFUL %s: %s: %s\n", faultName(fault), what.c_str(), trouble.c_str());
     }
+  }
+
+  void refuse(Fault fault, const std::string &what, const std::string &why, Row &row) const {
+    if (why.find("command ") == std::string::npos && why.find("value ") == std::string::npos) {
+      ++row.unnamed;
+      std::printf("UNNAMED %s: %s: %s\n", faultName(fault), what.c_str(), why.c_str());
+    }
+    if (options.verbose)
+      std::printf("%s: %s\n    %s\n", faultName(fault), what.c_str(), why.c_str());
   }
 
   bool valid(const Subject &s, const exe::Program &changed) {

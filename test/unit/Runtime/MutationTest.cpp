@@ -124,11 +124,15 @@ TEST(Mutation, NothingIsBelieved) {
           leaf = numbers[random() % std::size(numbers)];
       }
       std::vector<uint8_t> bytes = pack(parts);
-      // Whoever forges a program can forge its certificate.
+      // Whoever forges a program can forge its certificate, and what it is compared with.
       Executable changed;
       std::string ignored;
-      if (readExecutable(bytes.data(), bytes.size(), changed, ignored) && comm::proof::certifyAll(changed).empty())
+      if (readExecutable(bytes.data(), bytes.size(), changed, ignored) && comm::proof::certifyAll(changed).empty()) {
+        if (!comm::proof::verifyAll(changed).empty())
+          for (Entry &entry : changed.entries)
+            entry.reference = entry.split;
         ASSERT_TRUE(writeExecutable(changed, bytes, ignored)) << ignored;
+      }
       writeFile(folder / "m.commx", bytes.data(), bytes.size());
       comm_executable *raw = nullptr;
       if (comm_executable_load((folder / "m.commx").c_str(), &raw) != COMM_OK) {
