@@ -126,8 +126,9 @@ EqualityResult certifyEqual(const exe::Executable &executable, exe::Entry &entry
   return result;
 }
 
-std::string verifyEqual(const exe::Executable &executable, const exe::Entry &entry, EqualityResult &result) {
-  result = proveEqual(executable, entry);
+std::string verifyEqual(const exe::Executable &executable, const exe::Entry &entry, EqualityResult &result,
+                        exe::DataView data) {
+  result = proveEqual(executable, entry, data);
   int64_t claim = entry.certificate.equal;
   if (result.verdict == Equality::Wrong)
     return "its outputs are not those of the unsplit program: " + result.reason;
@@ -140,7 +141,7 @@ std::string verifyEqual(const exe::Executable &executable, const exe::Entry &ent
   return "";
 }
 
-std::string verifyAll(const exe::Executable &executable) {
+std::string verifyAll(const exe::Executable &executable, exe::DataView data) {
   for (const exe::Entry &entry : executable.entries) {
     Facts facts;
     if (std::string wrong = verify(entry.split, entry.certificate, facts); !wrong.empty())
@@ -148,7 +149,7 @@ std::string verifyAll(const exe::Executable &executable) {
     if (std::vector<Finding> found = checkSchedule(entry.reference, facts); !found.empty())
       return "the unsplit program of entry " + quoted(entry.name) + " is not sound: " + found.front().text;
     EqualityResult equal;
-    if (std::string wrong = verifyEqual(executable, entry, equal); !wrong.empty())
+    if (std::string wrong = verifyEqual(executable, entry, equal, data); !wrong.empty())
       return "entry " + quoted(entry.name) + " is not proved: " + wrong;
   }
   return "";

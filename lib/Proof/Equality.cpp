@@ -211,16 +211,18 @@ static std::vector<const Program *> everyRank(const Program &program) {
                                       &program);
 }
 
-EqualityResult proveEqual(const Executable &exe, const Entry &entry, const std::vector<const Program *> &ranks) {
+static EqualityResult prove(const Executable &exe, const Entry &entry, const std::vector<const Program *> &ranks,
+                            DataView data) {
   if (std::max(entry.split.grid.ranks(), entry.reference.grid.ranks()) > maxProvenRanks)
     return {Equality::NotProved, "more than " + std::to_string(maxProvenRanks) + " ranks", 0};
   Terms terms;
+  Constants constants(exe, data);
   try {
     terms.setPlace(true, 0, -1);
-    Machine reference(exe, everyRank(entry.reference), terms, true);
+    Machine reference(exe, everyRank(entry.reference), constants, terms, true);
     reference.run();
     terms.setPlace(false, 0, -1);
-    Machine split(exe, ranks, terms, false);
+    Machine split(exe, ranks, constants, terms, false);
     split.run();
     return Comparison(terms, entry, split, reference).run();
   } catch (const NoRule &why) {
@@ -228,8 +230,12 @@ EqualityResult proveEqual(const Executable &exe, const Entry &entry, const std::
   }
 }
 
-EqualityResult proveEqual(const Executable &exe, const Entry &entry) {
-  return proveEqual(exe, entry, everyRank(entry.split));
+EqualityResult proveEqual(const Executable &exe, const Entry &entry, DataView data) {
+  return prove(exe, entry, everyRank(entry.split), data);
+}
+
+EqualityResult proveEqual(const Executable &exe, const Entry &entry, const std::vector<const Program *> &ranks) {
+  return prove(exe, entry, ranks, {});
 }
 
 std::string equalityText(const EqualityResult &r) {

@@ -39,8 +39,8 @@ public:
     std::vector<Box> boxes = refine();
     if (!allWhole(boxes)) {
       for (Reads &r : o.operands)
-        if (r.view->pieces.size() > 1 && !allWhole(boxesOf({composed(r)})))
-          r.view = std::make_shared<View>(terms.assemble(*r.view));
+        if (r.view->pieces.size() > 1 && !isWhole(r))
+          assemble(r);
       boxes = refine();
       require(allWhole(boxes), "an operand that is not there whole");
     }
@@ -73,6 +73,23 @@ public:
   }
 
 private:
+  bool isWhole(const Reads &r) { return allWhole(boxesOf({composed(r)})); }
+
+  /// Makes one term of the pieces that an index needs together. What is whole already stays: rows of fill that others
+  /// computed in parts must not tie the rows beside them to another term.
+  void assemble(Reads &r) {
+    View whole{r.view->size, {}}, parts = whole;
+    for (const Piece &p : r.view->pieces) {
+      Reads alone = r;
+      alone.view = std::make_shared<View>(View{r.view->size, {p}});
+      (isWhole(alone) ? whole : parts).pieces.push_back(p);
+    }
+    View joined = terms.assemble(std::move(parts));
+    joined.pieces.insert(joined.pieces.end(), whole.pieces.begin(), whole.pieces.end());
+    simplify(joined);
+    r.view = std::make_shared<View>(std::move(joined));
+  }
+
   /// Nothing to add up gives zero.
   View sumOfNothing() const {
     if (o.size == 0)

@@ -8,8 +8,9 @@ namespace comm::proof {
 /// Runs one program per rank on views: a command of each rank in turn, a collective when all its members are there.
 class Machine {
 public:
-  Machine(const exe::Executable &exe, const std::vector<const exe::Program *> &programs, Terms &terms, bool isReference)
-      : state(exe, programs, terms), terms(terms), isReference(isReference), ranks(programs.size()) {}
+  Machine(const exe::Executable &exe, const std::vector<const exe::Program *> &programs, Constants &constants,
+          Terms &terms, bool isReference)
+      : state(exe, programs, constants, terms), terms(terms), isReference(isReference), ranks(programs.size()) {}
   void run();
   /// Command at which a rank waits for ever; -1: it came to its end.
   int64_t stuckAt(int64_t rank) const;

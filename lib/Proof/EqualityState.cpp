@@ -1,6 +1,7 @@
 //===- EqualityState.cpp - the memory of all ranks, as views --------------===//
-#include "EqualityState.h"
+#include "EqualityRules.h"
 #include <algorithm>
+#include <cstring>
 
 using namespace comm::exe;
 
@@ -30,8 +31,56 @@ Shape localBox(const Shape &whole, const Layout &layout, const Grid &grid, int64
   return local;
 }
 
-State::State(const Executable &exe, const std::vector<const Program *> &programs, Terms &terms)
-    : exe(exe), programs(programs), grid(programs.front()->grid), terms(terms) {
+Constants::Constants(const Executable &exe, DataView data) : exe(exe), data(data) {
+  if (!data.bytes)
+    this->data = {exe.data.data(), exe.data.size()};
+}
+
+/// Small tensors only: no program makes large ones.
+bool Constants::bytesOf(int64_t weight, std::string_view &out) const {
+  constexpr int64_t most = 1 << 16;
+  const Weight &w = exe.weights[static_cast<size_t>(weight)];
+  int64_t bytes = byteSize(w.dtype, w.shape);
+  if (w.file >= 0 || bytes <= 0 || bytes > most || w.offset < 0 || w.offset + bytes > static_cast<int64_t>(data.size))
+    return false;
+  out = {reinterpret_cast<const char *>(data.bytes) + w.offset, static_cast<size_t>(bytes)};
+  return true;
+}
+
+int64_t Constants::offset(int64_t weight) {
+  const Weight &w = exe.weights[static_cast<size_t>(weight)];
+  std::string_view bytes;
+  return bytesOf(weight, bytes) ? known.try_emplace({w.dtype, bytes}, w.offset).first->second : w.offset;
+}
+
+std::optional<std::string> Constants::splat(int64_t weight) const {
+  DType type = exe.weights[static_cast<size_t>(weight)].dtype;
+  std::string_view bytes;
+  auto width = static_cast<size_t>(byteWidth(type));
+  if (!bytesOf(weight, bytes) || bytes.substr(width) != bytes.substr(0, bytes.size() - width))
+    return std::nullopt;
+  if (std::all_of(bytes.begin(), bytes.end(), [](char c) { return c == 0; }))
+    return "";
+  auto as = [&](auto x) { return std::memcpy(&x, bytes.data(), sizeof x), x; };
+  switch (type) { // named as fills and the constants of kernels are
+  case DType::F32:
+    return exact(as(float()));
+  case DType::F64:
+    return exact(as(double()));
+  case DType::I64:
+    return std::to_string(as(int64_t()));
+  case DType::I32:
+    return std::to_string(as(int32_t()));
+  case DType::Bool:
+  case DType::U8:
+    return std::to_string(as(uint8_t()));
+  default:
+    return std::nullopt;
+  }
+}
+
+State::State(const Executable &exe, const std::vector<const Program *> &programs, Constants &constants, Terms &terms)
+    : exe(exe), programs(programs), grid(programs.front()->grid), constants(constants), terms(terms) {
   for (int64_t rank = 0; rank < ranks(); ++rank)
     for (const Port &port : program(rank).inputs) {
       if (port.value < 0)
@@ -73,12 +122,18 @@ SharedView State::weightWhole(int64_t rank, int64_t index) {
   for (const Slice &s : w.slices)
     offset += s.start * stored[static_cast<size_t>(s.dim)];
   int64_t width = byteWidth(w.dtype);
+  int64_t start = constants.offset(index);
   int32_t term =
-      terms.leaf("weight", std::to_string(w.file) + " " + dtypeName(w.dtype) + " " + std::to_string(w.offset % width));
+      terms.leaf("weight", std::to_string(w.file) + " " + dtypeName(w.dtype) + " " + std::to_string(start % width));
   int64_t size = numElements(local);
   auto view = std::make_shared<View>(View{size, {{0, {size}, {1}, {}}}});
   if (size > 0 && std::find(box.n.begin(), box.n.end(), 0) == box.n.end()) {
-    Piece piece{0, box.n, box.at, {{term, w.offset / width + offset, stored}}};
+    Piece piece{0, box.n, box.at, {{term, start / width + offset, stored}}};
+    if (auto value = constants.splat(index)) {
+      piece.atoms.clear();
+      if (!value->empty())
+        piece.atoms.push_back({terms.leaf("constant", *value), 0, std::vector<int64_t>(box.n.size(), 0)});
+    }
     View part{size, {piece}};
     simplify(part);
     store(*view, {0, 0, box.n, box.at, box.at}, part);

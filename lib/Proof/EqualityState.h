@@ -3,16 +3,35 @@
 #include "EqualityTerms.h"
 #include "comm/Executable/Executable.h"
 #include <memory>
+#include <optional>
 
 namespace comm::proof {
 
 using SharedView = std::shared_ptr<const View>;
 
+/// Tensors of the executable's own data section, by what they hold: programs that are to be equal may have made them
+/// apart from each other.
+class Constants {
+public:
+  Constants(const exe::Executable &exe, exe::DataView data);
+  /// Bytes from the start of the data section to the first known weight of the same content.
+  int64_t offset(int64_t weight);
+  /// The value of all elements as a term's name, "" for zero; none when they differ.
+  std::optional<std::string> splat(int64_t weight) const;
+
+private:
+  bool bytesOf(int64_t weight, std::string_view &out) const;
+  const exe::Executable &exe;
+  exe::DataView data;
+  std::map<std::pair<exe::DType, std::string_view>, int64_t> known;
+};
+
 /// One program in execution: what every byte range of every rank's storage holds.
 class State {
 public:
   /// One program per rank.
-  State(const exe::Executable &exe, const std::vector<const exe::Program *> &programs, Terms &terms);
+  State(const exe::Executable &exe, const std::vector<const exe::Program *> &programs, Constants &constants,
+        Terms &terms);
   /// The tensor that a value names, by linear index.
   SharedView read(int64_t rank, int32_t value);
   void write(int64_t rank, int32_t value, SharedView view);
@@ -23,6 +42,7 @@ public:
   const exe::Executable &exe;
   const std::vector<const exe::Program *> programs;
   const exe::Grid &grid;
+  Constants &constants;
   Terms &terms;
 
 private:

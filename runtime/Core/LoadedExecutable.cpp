@@ -72,7 +72,7 @@ void LoadedExecutable::dropPages() const {
 }
 
 Status LoadedExecutable::checkProof() const {
-  std::string wrong = proof::verifyAll(exe);
+  std::string wrong = proof::verifyAll(exe, data);
   return wrong.empty() ? Status::ok() : Status{Code::BadExecutable, path + ": " + wrong};
 }
 

@@ -22,9 +22,9 @@ std::vector<std::string> certifyAll(exe::Executable &);
 EqualityResult certifyEqual(const exe::Executable &, exe::Entry &);
 /// Shows it again. Empty when the certificate holds, else one sentence: outputs are known to differ, or the certificate
 /// says more than is shown.
-std::string verifyEqual(const exe::Executable &, const exe::Entry &, EqualityResult &);
+std::string verifyEqual(const exe::Executable &, const exe::Entry &, EqualityResult &, exe::DataView data = {});
 /// verify() and verifyEqual() for every entry of an executable that readExecutable accepted. Empty when all hold, else
 /// one sentence.
-std::string verifyAll(const exe::Executable &);
+std::string verifyAll(const exe::Executable &, exe::DataView data = {});
 
 } // namespace comm::proof

@@ -22,8 +22,9 @@ struct EqualityResult {
   bool isOther = false;   ///< not proved although every operation has a rule: another formula, not known to differ
 };
 
-/// Time linear in commands times ranks. Any executable that readExecutable accepts; never crashes.
-EqualityResult proveEqual(const exe::Executable &, const exe::Entry &);
+/// Time linear in commands times ranks. Any executable that readExecutable accepts; never crashes. `data`: the data
+/// section where it was not copied.
+EqualityResult proveEqual(const exe::Executable &, const exe::Entry &, exe::DataView data = {});
 /// The same for programs that differ by rank: one per rank of the grid of entry.split, each with its ports; all of a
 /// sound schedule (Schedule.h).
 EqualityResult proveEqual(const exe::Executable &, const exe::Entry &, const std::vector<const exe::Program *> &ranks);
