@@ -275,12 +275,12 @@ private:
     o.operands.push_back({read(2), 0, {K * T * E, T * E, 0, 0, 1, E, 0}});
     if (intOr("causal", 0) != 0) {
       // Query i sees the keys up to i + offset: the offset is the number of the first query. Keys after the last
-      // query's do not matter.
+      // query's do not matter, whatever a mask says of them.
       int64_t offset = intOr("causal_offset", 0);
       require(offset >= 0 && offset < (int64_t(1) << 40), "a causal offset out of range");
       o.attrs += " causal";
       o.operands.push_back({numbers(offset, S), 0, {0, 0, 0, 1, 0, 0, 0}});
-      o.mayCut = !hasMask && T >= S + offset;
+      o.mayCut = T >= S + offset;
     }
     if (hasMask) {
       const Shape &mask = in(3).shape;
@@ -298,7 +298,6 @@ private:
       require(in(3 + size_t(hasMask)).shape == Shape{B}, badShapes);
       o.attrs += " lengths";
       o.operands.push_back({read(3 + size_t(hasMask)), 0, {1, 0, 0, 0, 0, 0, 0}});
-      o.mayCut = false;
     }
     write(apply(s.terms, std::move(o)));
   }
