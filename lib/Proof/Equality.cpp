@@ -217,6 +217,8 @@ static EqualityResult prove(const Executable &exe, const Entry &entry, const std
     return {Equality::NotProved, "more than " + std::to_string(maxProvenRanks) + " ranks", 0};
   Terms terms;
   Constants constants(exe, data);
+  auto commands = static_cast<int64_t>(entry.reference.commands.size() + entry.split.commands.size() * ranks.size());
+  allowSteps(1000000 + 300 * commands);
   try {
     terms.setPlace(true, 0, -1);
     Machine reference(exe, everyRank(entry.reference), constants, terms, true);

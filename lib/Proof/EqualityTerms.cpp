@@ -227,6 +227,7 @@ int32_t Terms::create(const Application &a) {
 }
 
 bool Terms::match(const Application &a, int32_t id, Atom &out) {
+  takeStep();
   const Term &t = terms[static_cast<size_t>(id)];
   std::vector<Place> places;
   Ints extent, start;
@@ -313,6 +314,7 @@ int32_t Terms::partLike(const Term &like, int32_t whole) {
 }
 
 bool Terms::mergeParts(Atom &a, const Atom &b) {
+  takeStep();
   const Term &x = terms[static_cast<size_t>(a.term)], &y = terms[static_cast<size_t>(b.term)];
   if (x.whole < 0 || x.whole != y.whole || x.cut != y.cut || a.offset != b.offset || a.strides != b.strides)
     return false;
@@ -386,6 +388,7 @@ void Terms::settle(View &view) {
 }
 
 bool Terms::assembledAs(const View &view, int32_t id, bool leaveConstants, View &out) {
+  takeStep();
   out = {view.size, {}};
   for (const Piece &p : view.pieces) {
     if (leaveConstants && terms[static_cast<size_t>(p.atoms[0].term)].op == "constant") {

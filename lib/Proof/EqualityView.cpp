@@ -12,6 +12,8 @@ namespace {
 constexpr size_t maxPieces = 4096;
 using Ints = std::vector<int64_t>;
 
+thread_local int64_t stepsLeft = 0;
+
 void addStrides(Ints &chain, const Ints &at) { chain.insert(chain.end(), at.begin(), at.end()); }
 
 void sortChain(Ints &chain) {
@@ -155,6 +157,7 @@ Ints chainOf(const Piece &a, const Piece &b) {
 
 /// Appends the common parts of two pieces.
 void intersectPieces(const Piece &a, const Piece &b, std::vector<Piece> &out) {
+  takeStep();
   auto last = [](const Piece &p) {
     int64_t end = p.offset;
     for (size_t d = 0; d < p.n.size(); ++d)
@@ -173,6 +176,7 @@ void intersectPieces(const Piece &a, const Piece &b, std::vector<Piece> &out) {
   for (const Piece &p : as) {
     Digits da = digitsOf(p, chain);
     for (size_t i = 0; i < bs.size(); ++i) {
+      takeStep();
       Piece common;
       if (intersect(p, da, bs[i], db[i], chain, common))
         out.push_back(std::move(common));
@@ -184,6 +188,7 @@ void intersectPieces(const Piece &a, const Piece &b, std::vector<Piece> &out) {
 
 /// Appends what of `a` is outside `b`.
 void subtract(const Piece &a, const Piece &b, std::vector<Piece> &out) {
+  takeStep();
   Ints chain = chainOf(a, b);
   std::vector<Piece> rest, bs;
   normalizeInto(a, chain, rest);
@@ -192,6 +197,7 @@ void subtract(const Piece &a, const Piece &b, std::vector<Piece> &out) {
     Digits dh = digitsOf(hole, chain);
     std::vector<Piece> next;
     for (Piece p : rest) {
+      takeStep();
       Digits dp = digitsOf(p, chain);
       bool apart = false;
       for (size_t l = 0; l < chain.size(); ++l)
@@ -296,6 +302,7 @@ bool stack(Piece &p, const Piece &q) {
 
 /// Makes `p` both pieces when their indices allow it; p starts first.
 bool join(Piece &p, const Piece &q) {
+  takeStep();
   if (p.atoms.size() != q.atoms.size())
     return false;
   for (size_t i = 0; i < p.atoms.size(); ++i)
@@ -322,6 +329,12 @@ bool join(Piece &p, const Piece &q) {
   return stack(p, q);
 }
 } // namespace
+
+void allowSteps(int64_t steps) { stepsLeft = steps; }
+void takeStep() {
+  if (--stepsLeft < 0)
+    throw NoRule{"more steps than a check may take"};
+}
 
 int64_t Piece::elements() const {
   int64_t out = 1;

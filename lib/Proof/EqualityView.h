@@ -49,6 +49,10 @@ struct NoRule {
   std::string_view why;
 };
 
+/// Bounds what follows on this thread: beyond so many steps everything throws NoRule. A file may be made to be slow.
+void allowSteps(int64_t steps);
+void takeStep();
+
 /// Merges steps and pieces where all indices agree.
 void simplify(View &);
 /// What `view` has at the addresses of an access, by iteration (of `size`).
