@@ -254,6 +254,27 @@ bool Terms::match(const Application &a, int32_t id, Atom &out) {
   return true;
 }
 
+/// Operands of one term have no order of their own: a part may lack the strides that told them apart in the whole.
+bool Terms::matchInAnyOrder(Application a, int32_t id, Atom &out) {
+  constexpr int mostOrders = 120;
+  auto less = [](const Operand &x, const Operand &y) {
+    return x.strides != y.strides ? x.strides < y.strides : x.offset < y.offset;
+  };
+  for (int tried = 0; tried < mostOrders; ++tried) {
+    if (match(a, id, out))
+      return true;
+    bool isNew = false;
+    for (auto first = a.operands.begin(); a.commutes && first != a.operands.end() && !isNew;) {
+      auto last = std::find_if(first, a.operands.end(), [&](const Operand &o) { return o.term != first->term; });
+      isNew = std::next_permutation(first, last, less);
+      first = last;
+    }
+    if (!isNew)
+      return false;
+  }
+  return false;
+}
+
 Atom Terms::apply(Application a) {
   // What no operand depends on does not change the result; single indices are no dimension.
   Ints kept;
@@ -274,7 +295,7 @@ Atom Terms::apply(Application a) {
   auto it = byShape.find(shapeKey(a));
   if (it != byShape.end())
     for (size_t i = 0; i < it->second.size() && !ok; ++i)
-      ok = match(a, it->second[i], found);
+      ok = matchInAnyOrder(a, it->second[i], found);
   if (!ok && !match(a, create(a), found))
     throw NoRule{"indices that do not nest"};
   Atom out{found.term, found.offset, Ints(all, 0)};

@@ -75,6 +75,7 @@ private:
   int32_t insert(const std::string &key, Term term);
   int32_t create(const Application &);
   bool match(const Application &, int32_t t, Atom &out);
+  bool matchInAnyOrder(Application, int32_t t, Atom &out);
   int32_t part(int32_t whole, int32_t cut, std::vector<std::array<int64_t, 2>> windows);
   bool mergeParts(Atom &a, const Atom &b);
   bool assembledAs(const View &view, int32_t t, bool leaveConstants, View &out);
