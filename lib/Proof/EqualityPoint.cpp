@@ -6,7 +6,7 @@
 namespace comm::proof {
 namespace {
 constexpr uint64_t prime = (uint64_t(1) << 61) - 1;
-constexpr int64_t maxSteps = 4000000, maxDepth = 4000; ///< under a second, within any stack
+constexpr int64_t maxDepth = 4000; ///< within any stack
 
 uint64_t reduced(uint64_t x) { return x % prime; }
 uint64_t plus(uint64_t a, uint64_t b) { return (a + b) % prime; }
@@ -56,7 +56,7 @@ uint64_t Point::hash(const std::string &text) const {
 }
 
 void Point::count() {
-  if (++steps > maxSteps)
+  if (--stepsLeft < 0)
     throw NoRule{"a formula that is too large"};
 }
 
@@ -198,6 +198,11 @@ uint64_t Point::functionOver(const Term &t, Indices index) {
   int64_t last = INT64_MAX;
   if (t.op == "attention" && t.attrs.find(" causal") != std::string::npos && t.operands.size() > 3)
     last = static_cast<int64_t>(operand(t, 3, index, -1));
+  int64_t keys = 1;
+  for (size_t d = 0; d < t.n.size(); ++d)
+    keys *= t.role[d] == 'T' ? t.n[d] : 1;
+  if (t.op == "attention" && t.attrs.find(" mask") != std::string::npos && last >= keys)
+    maskedKeys.insert(keys);
   for (;;) {
     count();
     int64_t key = 0;

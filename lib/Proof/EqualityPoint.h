@@ -6,16 +6,20 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 #include "EqualityTerms.h"
+#include <set>
 #include <unordered_map>
 
 namespace comm::proof {
 
 class Point {
 public:
-  Point(const Terms &terms, uint64_t seed) : terms(terms), seed(seed) {}
+  Point(const Terms &terms, uint64_t seed, int64_t steps) : terms(terms), seed(seed), stepsLeft(steps) {}
 
   /// The sum of the atoms at an index. Throws NoRule when it takes too many steps or something has no value.
   uint64_t value(const std::vector<Atom> &sum, const std::vector<int64_t> &index);
+  /// Whether other numbers are other formulas: no two attentions saw other numbers of keys where a mask may hide the
+  /// difference.
+  bool decides() const { return maskedKeys.size() <= 1; }
 
 private:
   using Indices = std::vector<int64_t>;
@@ -42,7 +46,8 @@ private:
 
   const Terms &terms;
   uint64_t seed;
-  int64_t steps = 0, depth = 0;
+  int64_t stepsLeft, depth = 0;
+  std::set<int64_t> maskedKeys; ///< of attentions in which keys may be hidden by the mask only
   std::unordered_map<Key, uint64_t, KeyHash> known;
   std::map<std::pair<int32_t, int32_t>, bool> below;
 };

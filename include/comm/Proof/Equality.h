@@ -23,11 +23,14 @@ struct EqualityResult {
 };
 
 /// Time linear in commands times ranks. Any executable that readExecutable accepts; never crashes. `data`: the data
-/// section where it was not copied.
-EqualityResult proveEqual(const exe::Executable &, const exe::Entry &, exe::DataView data = {});
+/// section where it was not copied. `pointSteps`: for telling another formula from a wrong one; a million take about a
+/// quarter of a second.
+EqualityResult proveEqual(const exe::Executable &, const exe::Entry &, exe::DataView data = {},
+                          int64_t pointSteps = 4000000);
 /// The same for programs that differ by rank: one per rank of the grid of entry.split, each with its ports; all of a
 /// sound schedule (Schedule.h).
-EqualityResult proveEqual(const exe::Executable &, const exe::Entry &, const std::vector<const exe::Program *> &ranks);
+EqualityResult proveEqual(const exe::Executable &, const exe::Entry &, const std::vector<const exe::Program *> &ranks,
+                          int64_t pointSteps = 4000000);
 
 /// "proved (123 operations)" or the verdict and its reason.
 std::string equalityText(const EqualityResult &);

@@ -20,6 +20,8 @@ using namespace comm::test;
 using testing_run::Bytes;
 
 namespace {
+constexpr int64_t pointSteps = 100000; ///< what takes more is refused all the same, as not proved
+
 struct Options {
   int64_t perClass = 50, seed = 1, orders = 100;
   bool verbose = false;
@@ -144,7 +146,7 @@ private:
       ++row.format;
       return;
     }
-    proof::EqualityResult equal = proof::proveEqual(*s.executable, s.executable->entries[s.entry], ranks);
+    proof::EqualityResult equal = proof::proveEqual(*s.executable, s.executable->entries[s.entry], ranks, pointSteps);
     if (equal.verdict != proof::Equality::Proved) {
       ++(equal.verdict == proof::Equality::Wrong ? row.wrong : row.notProved);
       return refuse(fault, what, proof::equalityText(equal), row);
