@@ -90,7 +90,7 @@ TEST(HostileBytes, WildHeaderNumbers) {
     int width;
   };
   for (Field f : {Field{8, 4}, Field{12, 4}, Field{16, 8}, Field{24, 8}})
-    for (uint64_t v : {uint64_t(0), uint64_t(3), uint64_t(63), uint64_t(bytes.size()) + 1, uint64_t(bytes.size()) * 2,
+    for (uint64_t v : {uint64_t(0), uint64_t(5), uint64_t(63), uint64_t(bytes.size()) + 1, uint64_t(bytes.size()) * 2,
                        uint64_t(0x7fffffff), uint64_t(0xffffffff), uint64_t(1) << 40, uint64_t(1) << 63, ~uint64_t(0),
                        ~uint64_t(0) - 63}) {
       std::vector<uint8_t> wild = bytes;

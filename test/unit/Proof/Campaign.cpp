@@ -94,7 +94,7 @@ public:
 
   void print() const {
     std::printf("%-12s %8s %8s   %-64s %8s %9s %10s %8s %9s %8s\n", "fault", "mutants", "checker", "by rule", "format",
-                "equality", "(no rule)", "prepare", "harmless", "harmful");
+                "equality", "undecided", "prepare", "harmless", "harmful");
     for (const auto &[fault, row] : rows) {
       std::string rules;
       int64_t refused = 0;
