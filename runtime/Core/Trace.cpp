@@ -4,22 +4,13 @@
 #include <cinttypes>
 #include <cstdio>
 #include <ctime>
+#include <nlohmann/json.hpp>
 
 namespace comm::rt {
 namespace {
-std::string escaped(const std::string &text) {
-  std::string out;
-  for (unsigned char c : text) {
-    if (c == '"' || c == '\\')
-      out += '\\';
-    if (c < 32) {
-      char code[8];
-      std::snprintf(code, sizeof(code), "\\u%04x", c);
-      out += code;
-    } else
-      out += static_cast<char>(c);
-  }
-  return out;
+std::string quoted(const std::string &text) {
+  using Json = nlohmann::json;
+  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace); // names come from models
 }
 
 /// Appends JSON objects separated by commas.
@@ -30,13 +21,13 @@ public:
   void meta(size_t pid, int tid, const char *what, const std::string &name) {
     open();
     text += "\"ph\":\"M\",\"pid\":" + std::to_string(pid) + ",\"tid\":" + std::to_string(tid) + ",\"name\":\"" + what +
-            "\",\"args\":{\"name\":\"" + escaped(name) + "\"}}";
+            "\",\"args\":{\"name\":" + quoted(name) + "}}";
   }
   void complete(size_t pid, int tid, const std::string &name, const char *category, int64_t begin, int64_t end,
                 const std::string &args, const char *colour = nullptr) {
     open();
-    text += "\"ph\":\"X\",\"pid\":" + std::to_string(pid) + ",\"tid\":" + std::to_string(tid) + ",\"name\":\"" +
-            escaped(name) + "\",\"cat\":\"" + category + "\",\"ts\":" + us(begin - origin) +
+    text += "\"ph\":\"X\",\"pid\":" + std::to_string(pid) + ",\"tid\":" + std::to_string(tid) +
+            ",\"name\":" + quoted(name) + ",\"cat\":\"" + category + "\",\"ts\":" + us(begin - origin) +
             ",\"dur\":" + us(std::max<int64_t>(end - begin, 0)) +
             (colour ? std::string(",\"cname\":\"") + colour + "\"" : "") + ",\"args\":{" + args + "}}";
   }
@@ -92,8 +83,8 @@ std::string chromeTrace(const exe::Program &program, const std::string &title,
       std::string name = collective.empty() ? c.op : collective;
       if (auto it = c.attrs.find("symbol"); it != c.attrs.end() && std::holds_alternative<std::string>(it->second))
         name = std::get<std::string>(it->second);
-      std::string args = "\"command\":" + std::to_string(e.command) +
-                         (c.label.empty() ? "" : ",\"label\":\"" + escaped(c.label) + "\"");
+      std::string args =
+          "\"command\":" + std::to_string(e.command) + (c.label.empty() ? "" : ",\"label\":" + quoted(c.label));
       // Unique over ranks and commands; both ends of an arrow have the same.
       int64_t id = static_cast<int64_t>(rank) * static_cast<int64_t>(program.commands.size()) + e.command;
       if (e.kind == TraceKind::Compute)
@@ -115,7 +106,7 @@ std::string chromeTrace(const exe::Program &program, const std::string &title,
       }
     }
   }
-  return "{\"displayTimeUnit\":\"ms\",\"otherData\":{\"program\":\"" + escaped(title) + "\"},\"traceEvents\":[\n" +
+  return "{\"displayTimeUnit\":\"ms\",\"otherData\":{\"program\":" + quoted(title) + "},\"traceEvents\":[\n" +
          list.text + "\n]}\n";
 }
 

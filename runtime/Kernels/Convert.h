@@ -46,6 +46,26 @@ inline uint16_t toF16(float value) {
   return uint16_t(sign | ((rounded - 0x38000000) >> 13));
 }
 
+// How elements are stored and computed with: a type that is its own accumulator, and the halves in f32.
+template <class T> struct PlainElement {
+  using Stored = T;
+  using Wide = T;
+  static T widen(T x) { return x; }
+  static T narrow(T x) { return x; }
+};
+struct F16Element {
+  using Stored = uint16_t;
+  using Wide = float;
+  static float widen(uint16_t x) { return fromF16(x); }
+  static uint16_t narrow(float x) { return toF16(x); }
+};
+struct BF16Element {
+  using Stored = uint16_t;
+  using Wide = float;
+  static float widen(uint16_t x) { return fromBF16(x); }
+  static uint16_t narrow(float x) { return toBF16(x); }
+};
+
 /// `count` elements of F32, F16 or BF16 to f32 and back.
 void convertToF32(exe::DType type, const void *in, float *out, int64_t count);
 void convertFromF32(exe::DType type, const float *in, void *out, int64_t count);

@@ -36,26 +36,6 @@ struct MinOp {
   template <class T> T operator()(T a, T b) const { return a < b || a != a ? a : b; }
 };
 
-/// Element types that are their own accumulator.
-template <class T> struct Plain {
-  using Stored = T;
-  using Wide = T;
-  static T widen(T x) { return x; }
-  static T narrow(T x) { return x; }
-};
-struct Half {
-  using Stored = uint16_t;
-  using Wide = float;
-  static float widen(uint16_t x) { return fromF16(x); }
-  static uint16_t narrow(float x) { return toF16(x); }
-};
-struct Brain {
-  using Stored = uint16_t;
-  using Wide = float;
-  static float widen(uint16_t x) { return fromBF16(x); }
-  static uint16_t narrow(float x) { return toBF16(x); }
-};
-
 template <class Type, class Op> void reduce(const void *const *ins, size_t members, void *out, int64_t count, Op op) {
   using Stored = typename Type::Stored;
   typename Type::Wide acc[blockElements];
@@ -94,32 +74,32 @@ void reduceInOrder(exe::DType dtype, ReduceKind kind, const void *const *ins, si
                    int64_t count) {
   switch (dtype) {
   case exe::DType::F32:
-    return reduceType<Plain<float>>(kind, ins, members, out, count);
+    return reduceType<PlainElement<float>>(kind, ins, members, out, count);
   case exe::DType::F16:
-    return reduceType<Half>(kind, ins, members, out, count);
+    return reduceType<F16Element>(kind, ins, members, out, count);
   case exe::DType::BF16:
-    return reduceType<Brain>(kind, ins, members, out, count);
+    return reduceType<BF16Element>(kind, ins, members, out, count);
   case exe::DType::F64:
-    return reduceType<Plain<double>>(kind, ins, members, out, count);
+    return reduceType<PlainElement<double>>(kind, ins, members, out, count);
   case exe::DType::I64:
-    return reduceType<Plain<int64_t>>(kind, ins, members, out, count);
+    return reduceType<PlainElement<int64_t>>(kind, ins, members, out, count);
   case exe::DType::I32:
-    return reduceType<Plain<int32_t>>(kind, ins, members, out, count);
+    return reduceType<PlainElement<int32_t>>(kind, ins, members, out, count);
   case exe::DType::I16:
-    return reduceType<Plain<int16_t>>(kind, ins, members, out, count);
+    return reduceType<PlainElement<int16_t>>(kind, ins, members, out, count);
   case exe::DType::I8:
-    return reduceType<Plain<int8_t>>(kind, ins, members, out, count);
+    return reduceType<PlainElement<int8_t>>(kind, ins, members, out, count);
   case exe::DType::U64:
-    return reduceType<Plain<uint64_t>>(kind, ins, members, out, count);
+    return reduceType<PlainElement<uint64_t>>(kind, ins, members, out, count);
   case exe::DType::U32:
-    return reduceType<Plain<uint32_t>>(kind, ins, members, out, count);
+    return reduceType<PlainElement<uint32_t>>(kind, ins, members, out, count);
   case exe::DType::U16:
-    return reduceType<Plain<uint16_t>>(kind, ins, members, out, count);
+    return reduceType<PlainElement<uint16_t>>(kind, ins, members, out, count);
   case exe::DType::U8:
-    return reduceType<Plain<uint8_t>>(kind, ins, members, out, count);
+    return reduceType<PlainElement<uint8_t>>(kind, ins, members, out, count);
   case exe::DType::Bool: { // 0 and 1: "or" is the larger, "and" the smaller one
     bool any = kind == ReduceKind::Sum || kind == ReduceKind::Max;
-    return reduceType<Plain<uint8_t>>(any ? ReduceKind::Max : ReduceKind::Min, ins, members, out, count);
+    return reduceType<PlainElement<uint8_t>>(any ? ReduceKind::Max : ReduceKind::Min, ins, members, out, count);
   }
   }
 }

@@ -9,25 +9,6 @@
 
 namespace comm::rt {
 namespace {
-template <class T> struct Plain {
-  using Stored = T;
-  using Wide = T;
-  static T widen(T x) { return x; }
-  static T narrow(T x) { return x; }
-};
-struct Half {
-  using Stored = uint16_t;
-  using Wide = float;
-  static float widen(uint16_t x) { return fromF16(x); }
-  static uint16_t narrow(float x) { return toF16(x); }
-};
-struct Brain {
-  using Stored = uint16_t;
-  using Wide = float;
-  static float widen(uint16_t x) { return fromBF16(x); }
-  static uint16_t narrow(float x) { return toBF16(x); }
-};
-
 constexpr int64_t lanes = 16;
 
 /// Sum of term(x[i]).
@@ -89,13 +70,13 @@ void addAndNorm(const RowNorm &op, void *sum, const void *residual, const void *
                 const void *normBias, void *normed) {
   switch (op.dtype) {
   case exe::DType::F16:
-    return run<Half>(op, sum, residual, bias, weight, normBias, normed);
+    return run<F16Element>(op, sum, residual, bias, weight, normBias, normed);
   case exe::DType::BF16:
-    return run<Brain>(op, sum, residual, bias, weight, normBias, normed);
+    return run<BF16Element>(op, sum, residual, bias, weight, normBias, normed);
   case exe::DType::F64:
-    return run<Plain<double>>(op, sum, residual, bias, weight, normBias, normed);
+    return run<PlainElement<double>>(op, sum, residual, bias, weight, normBias, normed);
   default: // the caller has refused what is not a float
-    return run<Plain<float>>(op, sum, residual, bias, weight, normBias, normed);
+    return run<PlainElement<float>>(op, sum, residual, bias, weight, normBias, normed);
   }
 }
 

@@ -11,6 +11,9 @@
 //
 // Signals are counted per pair of ranks, so operations of different groups never mix. Slots are double: what an
 // operation left there is overwritten two operations later, after the signal "done" of all of its readers.
+//
+// Bodies: ShmTransport.cpp (an operation from its check to its end), Signals.cpp (waiting for peers and for the link),
+// MoveData.cpp (the forms above).
 //===----------------------------------------------------------------------===//
 #pragma once
 #include "runtime/Transport/Shm/Segment.h"
