@@ -21,6 +21,14 @@ std::shared_ptr<const cost::CostModel> mlir::comm::loadCostModel(const CostOptio
   return model;
 }
 
+std::shared_ptr<const cost::CostModel> mlir::comm::loadCostModel(Operation *op, const CostOptions &options) {
+  std::string error;
+  auto model = loadCostModel(options, error);
+  if (!model)
+    op->emitError("error[E202]: ") << error;
+  return model;
+}
+
 static std::string dtypeOf(Type type) {
   Type element = getElementTypeOrSelf(type);
   if (element.isF16())
@@ -68,12 +76,14 @@ bool mlir::comm::isFusible(Operation *op) {
 static int64_t flopsOf(Operation *op) {
   if (auto own = dyn_cast<CostOpInterface>(op))
     return own.getFlops();
+  if (auto reduce = dyn_cast<linalg::ReduceOp>(op)) // one for each element that is read
+    return cast<ShapedType>(reduce.getInputs()[0].getType()).getNumElements();
   return isa<arith::ArithDialect, math::MathDialect, linalg::LinalgDialect>(op->getDialect())
              ? mlir::comm::detail::elementwiseFlops(op)
              : 0;
 }
 
-static int64_t bytesOf(Operation *op) {
+int64_t OpTimes::bytesOf(Operation *op) {
   if (auto own = dyn_cast<CostOpInterface>(op))
     return own.getBytes();
   // Data movement reads what it writes.
@@ -137,29 +147,6 @@ double OpTimes::ofLoop(ArrayRef<Operation *> ops, int64_t bytes) const {
   if (!ops.empty() && ops[0]->getNumResults() > 0)
     query.dtype = dtypeOf(ops[0]->getResult(0).getType());
   return model->memoryUs(query);
-}
-
-bool OpTimes::isMemoryBound(Operation *op) const {
-  if (isa<CollectiveOpInterface>(op) || isFreeOp(op) || !linksLoadMemory())
-    return false;
-  double rate = model->topology().device.memoryBytesPerUs * model->topology().device.memoryFraction;
-  double us = of(op);
-  return rate > 0 && us > 0 && static_cast<double>(bytesOf(op)) / rate > 0.5 * us;
-}
-
-/// A link that carries a twentieth of the memory's rate or less (it is read once and written once) leaves the memory to
-/// compute: what is bound by memory then hides as well as anything else.
-bool OpTimes::linksLoadMemory() const {
-  const cost::Topology &topology = model->topology();
-  double link = topology.ranksPerNode > 1 ? topology.scaleUp.bytesPerUs : topology.scaleOut.bytesPerUs;
-  return 20 * link > topology.device.memoryBytesPerUs;
-}
-
-double OpTimes::rateBesideCollective(bool memoryBound) const {
-  // Both long and equal: what compute loses is the share that it gives away.
-  constexpr double kLong = 1e6;
-  double lost = model->overlap({kLong, kLong, memoryBound}).totalUs / kLong - 1;
-  return std::clamp(1 - lost, 0.02, 1.0);
 }
 
 cost::CollectiveQuery OpTimes::query(Operation *collective) const {

@@ -190,7 +190,9 @@ private:
   }
 
   void addTimes() {
-    double plain = times.rateBesideCollective(false), bound = times.rateBesideCollective(true);
+    const ::comm::cost::CostModel &model = times.getModel();
+    double plain = model.rateBesideCollective(false), bound = model.rateBesideCollective(true);
+    graph.memoryBound.resize(graph.members.size(), false);
     for (auto [number, members] : llvm::enumerate(graph.members)) {
       solver::OverlapOp &op = graph.problem.ops[number];
       if (Operation *collective = graph.collectiveOf(number)) {
@@ -198,8 +200,11 @@ private:
         op.resource = times.resourceOf(collective);
         continue;
       }
-      op.us = isFusible(members[0]) ? times.ofLoop(members, loopBytes(members)) : times.of(members[0]);
-      op.computeRate = times.isMemoryBound(members[0]) ? bound : plain;
+      bool loop = isFusible(members[0]);
+      int64_t bytes = loop ? loopBytes(members) : OpTimes::bytesOf(members[0]);
+      op.us = loop ? times.ofLoop(members, bytes) : times.of(members[0]);
+      graph.memoryBound[number] = model.isMemoryBound(static_cast<double>(bytes), op.us);
+      op.computeRate = graph.memoryBound[number] ? bound : plain;
     }
   }
 

@@ -101,7 +101,7 @@ SmallVector<Verdict> mlir::comm::judge(const OverlapGraph &graph, const solver::
     double beside = verdict.us - collective.stallUs; // link time during which something computed
     for (auto [op, saved] : collective.behind)
       verdict.behind.push_back(op);
-    bool bound = llvm::any_of(verdict.behind, [&](int32_t op) { return opTimes.isMemoryBound(graph.members[op][0]); });
+    bool bound = llvm::any_of(verdict.behind, [&](int32_t op) { return graph.memoryBound[op]; });
     double lost = beside - verdict.hiddenUs;
     if (opTimes.query(graph.collectiveOf(collective.op)).ranks <= 1)
       verdict.reason = Reason::Nothing;

@@ -126,6 +126,21 @@ OverlapCost CostModel::overlap(const Overlap &pair) const {
   return cost;
 }
 
+double CostModel::rateBesideCollective(bool memoryBound) const {
+  // Both long and equal: what compute loses is the share that it gives away.
+  constexpr double kLong = 1e6;
+  double lost = overlap({kLong, kLong, memoryBound}).totalUs / kLong - 1;
+  return std::clamp(1 - lost, 0.02, 1.0);
+}
+
+bool CostModel::isMemoryBound(double bytes, double us) const {
+  // A link that carries a twentieth of the memory's rate or less (it is read once and written once) leaves the memory
+  // to compute: what is bound by memory then hides as well as anything else.
+  double link = topo.ranksPerNode > 1 ? topo.scaleUp.bytesPerUs : topo.scaleOut.bytesPerUs;
+  double rate = topo.device.memoryBytesPerUs * topo.device.memoryFraction;
+  return 20 * link > topo.device.memoryBytesPerUs && rate > 0 && us > 0 && bytes / rate > 0.5 * us;
+}
+
 double CostModel::chunkOverheadUs() const {
   if (tables->tuning.chunkOverheadUs >= 0)
     return tables->tuning.chunkOverheadUs;

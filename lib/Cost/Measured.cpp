@@ -162,7 +162,7 @@ void Measured::add(RowKind kind, const Row &row, int level) {
   std::string key = poolKey(kind, row, row.system);
   auto &pool = all[key];
   if (!pool)
-    pool = std::make_unique<Kriging>(modelOf(kind, key));
+    pool = std::make_unique<Kriging>(modelOf(kind));
   pool->add(pointOf(kind, row, row.system), std::log(row.latencyUs / formula), level);
   if (kind == RowKind::Collective)
     runs.insert(row.collective.table);

@@ -28,7 +28,7 @@ public:
   /// Where rows of this kind, system and op are kept.
   static std::string poolKey(RowKind, const Row &, const std::string &system);
   static KrigingPoint pointOf(RowKind, const Row &, const std::string &system);
-  static KrigingModel modelOf(RowKind, const std::string &key);
+  static KrigingModel modelOf(RowKind);
   static double formulaUs(const Topology &, RowKind, const Row &);
   /// The measured system that speaks for one that was not measured; empty: nobody does.
   static std::string standIn(RowKind, const std::string &system);

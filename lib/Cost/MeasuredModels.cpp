@@ -7,13 +7,19 @@
 namespace comm::cost {
 namespace {
 
+/// Of that many sizes and names, without terms.
+KrigingModel shaped(int sizes, int names, double noise, double scale) {
+  KrigingModel m;
+  m.sizes = sizes;
+  m.names = names;
+  m.noise = noise;
+  m.scale = scale;
+  return m;
+}
+
 // Sizes: bytes, ranks. Names: family, system, library or framework, which, table, graph, element type.
 KrigingModel collectives() {
-  KrigingModel m;
-  m.sizes = 2;
-  m.names = 7;
-  m.noise = 5e-4;
-  m.scale = 0.06;
+  KrigingModel m = shaped(2, 7, 5e-4, 0.06);
   m.neighbours = 56;
   m.screened = 400;
   m.terms = {
@@ -30,11 +36,7 @@ KrigingModel collectives() {
 
 // Sizes: m, n, k. Names: framework, element type.
 KrigingModel products() {
-  KrigingModel m;
-  m.sizes = 3;
-  m.names = 2;
-  m.noise = 2e-3;
-  m.scale = 0.03;
+  KrigingModel m = shaped(3, 2, 2e-3, 0.03);
   m.terms = {
       {0.1, {4, 5, 5}, {0.8, 0.7}},        // wide: what the roofline misses
       {0.03, {1.5, 1.5, 1.5}, {0.5, 0.3}}, // local: the kernel that the library picks
@@ -46,11 +48,7 @@ KrigingModel products() {
 
 // Sizes: batch, length, heads, kv heads, head size, window. Names: kernel, whether there is a window.
 KrigingModel attention() {
-  KrigingModel m;
-  m.sizes = 6;
-  m.names = 2;
-  m.noise = 2e-3;
-  m.scale = 0.05;
+  KrigingModel m = shaped(6, 2, 2e-3, 0.05);
   m.terms = {
       {0.3, {4, 4, 4, 4, 2, 4}, {0.5, 0.5}},
       {0.1, {2, 2, 2, 2, 1, 2}, {0.2, 0.3}},
@@ -62,11 +60,7 @@ KrigingModel attention() {
 
 // Sizes: tokens, hidden, inter, topk, experts, tp, ep. Names: framework, kernel, element type, distribution.
 KrigingModel experts() {
-  KrigingModel m;
-  m.sizes = 7;
-  m.names = 4;
-  m.noise = 2e-3;
-  m.scale = 0.05;
+  KrigingModel m = shaped(7, 4, 2e-3, 0.05);
   m.terms = {
       {0.3, {4, 4, 4, 4, 4, 4, 4}, {0.5, 0.5, 0.6, 0.8}},
       {0.1, {2, 2, 2, 2, 2, 2, 2}, {0.3, 0.3, 0.3, 0.8}},
@@ -78,7 +72,7 @@ KrigingModel experts() {
 
 } // namespace
 
-KrigingModel Measured::modelOf(RowKind kind, const std::string &) {
+KrigingModel Measured::modelOf(RowKind kind) {
   switch (kind) {
   case RowKind::Collective:
     return collectives();

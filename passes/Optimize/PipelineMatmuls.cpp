@@ -151,12 +151,12 @@ struct PipelineMatmuls : impl::PipelineMatmulsPassBase<PipelineMatmuls> {
   using PipelineMatmulsPassBase::PipelineMatmulsPassBase;
 
   void runOnOperation() override {
-    std::string error;
-    auto model = loadCostModel({topology, link, tuning}, error);
+    auto model = loadCostModel(getOperation(), {topology, link, tuning});
     GridOp grid = getGrid(getOperation());
-    if (!model || (order != "direct" && order != "ring" && order != "auto")) {
-      getOperation().emitError(model ? "comm-pipeline-matmuls: order is direct, ring or auto, not '" + order + "'"
-                                     : error);
+    if (!model)
+      return signalPassFailure();
+    if (order != "direct" && order != "ring" && order != "auto") {
+      getOperation().emitError("comm-pipeline-matmuls: order is direct, ring or auto, not '" + order + "'");
       return signalPassFailure();
     }
     if (!grid)

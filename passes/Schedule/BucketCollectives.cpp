@@ -48,12 +48,9 @@ struct BucketCollectives : impl::BucketCollectivesPassBase<BucketCollectives> {
       return;
     if (buckets(function).empty())
       return;
-    std::string error;
-    auto model = loadCostModel({topology, link, tuning}, error);
-    if (!model) {
-      function.emitError("error[E202]: ") << error;
+    auto model = loadCostModel(function, {topology, link, tuning});
+    if (!model)
       return signalPassFailure();
-    }
     OpTimes times(model, getGrid(function));
     func::FuncOp copy = function.clone();
     int64_t members = 0;

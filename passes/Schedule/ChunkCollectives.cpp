@@ -24,12 +24,9 @@ struct ChunkCollectives : impl::ChunkCollectivesPassBase<ChunkCollectives> {
     func::FuncOp function = getOperation();
     if (function.isExternal() || function->hasAttr(kReferenceAttr) || seeds(function).empty())
       return;
-    std::string error;
-    auto model = loadCostModel({topology, link, tuning}, error);
-    if (!model) {
-      function.emitError("error[E202]: ") << error;
+    auto model = loadCostModel(function, {topology, link, tuning});
+    if (!model)
       return signalPassFailure();
-    }
     OpTimes times(model, getGrid(function));
     double whole = predict(function, times), least = whole;
     std::string tried;

@@ -23,12 +23,9 @@ struct PredictOverlap : impl::PredictOverlapPassBase<PredictOverlap> {
     func::FuncOp function = getOperation();
     if (function.isExternal() || function->hasAttr(kReferenceAttr))
       return;
-    std::string error;
-    auto model = loadCostModel({topology, link, tuning}, error);
-    if (!model) {
-      function.emitError("error[E202]: ") << error;
+    auto model = loadCostModel(function, {topology, link, tuning});
+    if (!model)
       return signalPassFailure();
-    }
     OpTimes times(model, getGrid(function));
     OverlapGraphOptions options;
     options.memoryLimit = memoryLimit;

@@ -66,7 +66,7 @@ static int simulateEntry(const exe::Executable &executable, const exe::Entry &en
   run.memory = sim::memoryUse(executable, run.program);
   if (options.ranks > 0 && !sim::replicate(run.program, options.ranks, error))
     return fail(kUsage, "E201", error, "entry '" + entry.name + "'", "compile the model with --dp for so many ranks");
-  auto costs = sim::ModelCosts::create(run.program, topology, options.tuning, error);
+  auto costs = sim::ModelCosts::create(run.program, executable.kernels, topology, options.tuning, error);
   if (!costs)
     return fail(kBadModel, "E304", error, options.tuning, "write it anew with commc bench");
   run.fingerprint = costs->fingerprint();

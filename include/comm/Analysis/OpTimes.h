@@ -17,6 +17,8 @@ struct CostOptions {
 };
 /// The model of these options; null and one sentence in `error` when one of them is wrong.
 std::shared_ptr<const ::comm::cost::CostModel> loadCostModel(const CostOptions &options, std::string &error);
+/// The same for a pass: the sentence becomes an error at `op`.
+std::shared_ptr<const ::comm::cost::CostModel> loadCostModel(Operation *op, const CostOptions &options);
 
 /// Ops without work of their own: weights, constants, empty tensors, and views of what is there already.
 bool isFreeOp(Operation *op);
@@ -32,11 +34,8 @@ public:
   double of(Operation *op) const;
   /// One loop nest over `ops` that reads and writes `bytes`.
   double ofLoop(ArrayRef<Operation *> ops, int64_t bytes) const;
-  /// Whether the op moves bytes most of its time: little is gained beside it where links take much of the memory's
-  /// rate.
-  bool isMemoryBound(Operation *op) const;
-  /// Progress of a compute op per microsecond beside a collective.
-  double rateBesideCollective(bool memoryBound) const;
+  /// Bytes that an op reads and writes.
+  static int64_t bytesOf(Operation *op);
 
   /// Microseconds of a collective, the adds and norm of a fused one included.
   double ofCollective(Operation *collective) const;
@@ -46,7 +45,6 @@ public:
   ::comm::solver::Resource resourceOf(Operation *collective) const;
 
 private:
-  bool linksLoadMemory() const;
   std::shared_ptr<const ::comm::cost::CostModel> model;
   mutable GridOp grid; ///< op handles are not const-correct
 };

@@ -29,7 +29,8 @@ struct OverlapGraph {
   /// Per op of the problem: the ops of a loop nest in block order, one compute op, or a collective: its start and wait,
   /// or itself when it is synchronous.
   std::vector<SmallVector<Operation *>> members;
-  int64_t fixedBytes = 0; ///< weights, constants, inputs and outputs: not the scheduler's to place
+  std::vector<bool> memoryBound; ///< per op of the problem: compute that little can be hidden behind
+  int64_t fixedBytes = 0;        ///< weights, constants, inputs and outputs: not the scheduler's to place
 
   Operation *collectiveOf(int32_t op) const; ///< the collective itself; null for compute
   std::string siteOf(int32_t op) const;      ///< as remarks name it

@@ -82,6 +82,11 @@ public:
   double moeUs(const MoeQuery &) const;
   double memoryUs(const MemoryQuery &) const;
   OverlapCost overlap(const Overlap &) const;
+  /// Progress of compute per microsecond beside a collective, (0, 1].
+  double rateBesideCollective(bool memoryBound) const;
+  /// Whether compute that touches `bytes` in `us` moves them most of that time, and the links load the memory too: then
+  /// little is gained beside a collective.
+  bool isMemoryBound(double bytes, double us) const;
   /// Fixed cost of issuing one more chunk of a collective or one more piece of a kernel.
   double chunkOverheadUs() const;
 

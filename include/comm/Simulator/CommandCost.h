@@ -15,10 +15,13 @@ struct ComputeQuery {
   cost::GemmQuery gemm;
   cost::AttentionQuery attention;
   cost::MemoryQuery memory;
-  bool memoryBound = false; ///< by its bytes alone, or fewer operations per byte than the device can do
+  int64_t bytes = 0; ///< read and written
 };
-/// `c` is no collective and no wait. Operands of `c` exist in `program`.
-ComputeQuery computeQuery(const exe::Program &, const exe::Command &c, const cost::Device &);
+/// `c` is no collective and no wait. Operands of `c` exist in `program`. `kernel`: the declaration of a native kernel,
+/// null when there is none.
+ComputeQuery computeQuery(const exe::Program &, const exe::Command &c, const exe::Kernel *kernel = nullptr);
+/// Floating-point operations of one run, counted as the compiler counts those of the ops that it fuses.
+int64_t kernelFlops(const exe::Kernel &);
 double computeUs(const cost::CostModel &, const ComputeQuery &);
 /// As CostModel::attentionUs, also for several new tokens behind a past on a GPU: measurements have long prefills and
 /// single tokens. What lies between is cut out of the prefill of all tokens by its share of pairs.

@@ -40,6 +40,8 @@ public:
   virtual double computeUs(int32_t command) const = 0;
   virtual double collectiveUs(int32_t command, const GroupPlace &) const = 0;
   virtual Rates beside(int32_t compute, int32_t collective) const = 0;
+  /// Compute time of handing a collective to its queue and coming back, paid at a wait that does not follow at once.
+  virtual double handOverUs() const { return 0; }
   /// Whether beside() ever gives a collective another rate than 1: costs time where groups are large.
   virtual bool slowsCollectives() const { return false; }
 };
@@ -47,13 +49,15 @@ public:
 /// Costs of a compiled program from the cost model. Borrows the program.
 class ModelCosts final : public Costs {
 public:
-  /// `tuning`: path of a tuning file, may be empty.
-  static std::unique_ptr<ModelCosts> create(const exe::Program &, const cost::Topology &, const std::string &tuning,
-                                            std::string &error);
+  /// `kernels`: declarations of its native kernels, as the executable has them. `tuning`: path of a tuning file, may be
+  /// empty.
+  static std::unique_ptr<ModelCosts> create(const exe::Program &, const std::vector<exe::Kernel> &kernels,
+                                            const cost::Topology &, const std::string &tuning, std::string &error);
   ~ModelCosts() override;
   double computeUs(int32_t command) const override;
   double collectiveUs(int32_t command, const GroupPlace &) const override;
   Rates beside(int32_t compute, int32_t collective) const override;
+  double handOverUs() const override;
   /// Identity of the tables (CostModel::fingerprint).
   std::string fingerprint() const;
 

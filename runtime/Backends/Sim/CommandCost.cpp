@@ -1,6 +1,7 @@
 //===- CommandCost.cpp - what a command costs -----------------------------===//
 #include "comm/Simulator/CommandCost.h"
 #include <algorithm>
+#include <map>
 
 namespace comm::sim {
 namespace {
@@ -67,13 +68,6 @@ bool attention(const exe::Program &program, const exe::Command &c, cost::Attenti
   return q.pastTokens >= 0;
 }
 
-bool bytesBound(double flops, double bytes, const std::string &dtype, const cost::Device &device) {
-  auto peak = device.flopsPerUs.find(dtype);
-  if (peak == device.flopsPerUs.end())
-    peak = device.flopsPerUs.find("f32");
-  return peak != device.flopsPerUs.end() && peak->second > 0 && device.memoryBytesPerUs > 0 &&
-         flops / peak->second < bytes / (device.memoryBytesPerUs * device.memoryFraction);
-}
 } // namespace
 
 std::vector<std::string> axesOf(const exe::Command &c) {
@@ -81,26 +75,42 @@ std::vector<std::string> axesOf(const exe::Command &c) {
   return axes ? *axes : std::vector<std::string>();
 }
 
-ComputeQuery computeQuery(const exe::Program &program, const exe::Command &c, const cost::Device &device) {
+int64_t kernelFlops(const exe::Kernel &kernel) {
+  static const std::map<std::string, int64_t> perElement = {{"constant", 0},   {"broadcast", 0}, {"rms_norm", 4},
+                                                            {"layer_norm", 7}, {"softmax", 5},   {"rotary", 6},
+                                                            {"gelu", 10},      {"silu", 5}};
+  auto elementsOf = [&](int32_t value) {
+    auto v = static_cast<size_t>(value), inputs = kernel.inputs.size();
+    if (value < 0 || v >= inputs + kernel.steps.size())
+      return int64_t(-1);
+    return exe::numElements(v < inputs ? kernel.inputs[v].shape : kernel.steps[v - inputs].shape);
+  };
+  int64_t total = 0;
+  for (const exe::KernelStep &step : kernel.steps) {
+    auto it = perElement.find(step.op);
+    int64_t each = it == perElement.end() ? 1 : it->second, flops;
+    // A reduction works on what it reads.
+    bool reduces = step.op == "reduce" && !step.operands.empty();
+    int64_t elements = reduces ? elementsOf(step.operands[0]) : exe::numElements(step.shape);
+    if (elements < 0 || __builtin_mul_overflow(each, elements, &flops) || __builtin_add_overflow(total, flops, &total))
+      return 0; // no real kernel is so large
+  }
+  return total;
+}
+
+ComputeQuery computeQuery(const exe::Program &program, const exe::Command &c, const exe::Kernel *kernel) {
   ComputeQuery q;
   int64_t in = bytesOf(program, c.inputs), out = bytesOf(program, c.outputs);
+  q.bytes = in + out;
   if (c.op == "matmul" && gemm(program, c, q.gemm)) {
     q.kind = ComputeQuery::Gemm;
-    double flops = 2.0 * static_cast<double>(q.gemm.m) * static_cast<double>(q.gemm.n) * static_cast<double>(q.gemm.k) *
-                   static_cast<double>(q.gemm.batch);
-    q.memoryBound = bytesBound(flops, static_cast<double>(in + out), q.gemm.dtype, device);
     return q;
   }
   if (c.op == "attention" && attention(program, c, q.attention)) {
     q.kind = ComputeQuery::Attention;
-    double pairs = static_cast<double>(q.attention.newTokens) *
-                   (static_cast<double>(q.attention.pastTokens) + static_cast<double>(q.attention.newTokens) / 2);
-    double flops = 4.0 * static_cast<double>(q.attention.batch * q.attention.heads * q.attention.headDim) * pairs;
-    q.memoryBound = bytesBound(flops, static_cast<double>(in + out), q.attention.dtype, device);
     return q;
   }
   q.kind = ComputeQuery::Memory;
-  q.memoryBound = true;
   const exe::Value *first = operand(program, c.inputs, 0);
   q.memory.dtype = first ? exe::dtypeName(first->dtype) : "f32";
   if (c.op == "copy") {
@@ -123,6 +133,9 @@ ComputeQuery computeQuery(const exe::Program &program, const exe::Command &c, co
   } else {
     q.memory.bytes = in + out;
   }
+  if (kernel)
+    q.memory.flops = kernelFlops(*kernel);
+  q.bytes = q.memory.bytes;
   if (q.memory.bytes <= 0)
     q.kind = ComputeQuery::None; // nothing is there to work on
   return q;
@@ -158,8 +171,9 @@ CollectiveCost collectiveCost(const exe::Program &program, const exe::Command &c
   const exe::Value *in = operand(program, c.inputs, 0), *out = operand(program, c.outputs, 0);
   if (!in || !out)
     return cost;
-  // Residual, gain, sum and own rows of a fused one: a norm over this member's rows.
-  int64_t fused = bytesOf(program, c.inputs, 1) + bytesOf(program, c.outputs, 1);
+  // A fused one adds the residual to this member's rows and norms them: four passes over as many bytes.
+  const exe::Value *residual = operand(program, c.inputs, 1);
+  int64_t fused = residual ? 4 * bytesOf(*residual) : 0;
   cost.local.dtype = exe::dtypeName(in->dtype);
   cost.local.bytes = fused;
   if (members <= 1) {

@@ -41,8 +41,9 @@ struct ModelCosts::Impl {
 ModelCosts::ModelCosts() = default;
 ModelCosts::~ModelCosts() = default;
 
-std::unique_ptr<ModelCosts> ModelCosts::create(const exe::Program &program, const cost::Topology &topology,
-                                               const std::string &tuning, std::string &error) {
+std::unique_ptr<ModelCosts> ModelCosts::create(const exe::Program &program, const std::vector<exe::Kernel> &kernels,
+                                               const cost::Topology &topology, const std::string &tuning,
+                                               std::string &error) {
   cost::CostModel model(topology);
   if (!tuning.empty() && !model.addTuning(tuning, error))
     return nullptr;
@@ -50,20 +51,23 @@ std::unique_ptr<ModelCosts> ModelCosts::create(const exe::Program &program, cons
   costs->impl = std::make_unique<Impl>(program, std::move(model));
   Impl &impl = *costs->impl;
   impl.tuning = tuning;
+  std::map<std::string, const exe::Kernel *> declared;
+  for (const exe::Kernel &kernel : kernels)
+    declared.emplace(kernel.symbol, &kernel);
   for (const exe::Command &c : program.commands) {
     ComputeQuery q;
-    if (c.op != "wait" && exe::collectiveOf(c).empty())
-      q = computeQuery(program, c, topology.device);
-    impl.us.push_back(std::max(0.0, sim::computeUs(impl.model, q)));
-    impl.memoryBound.push_back(q.memoryBound);
+    if (c.op != "wait" && exe::collectiveOf(c).empty()) {
+      auto symbol = c.attrs.find("symbol");
+      const auto *name = symbol == c.attrs.end() ? nullptr : std::get_if<std::string>(&symbol->second);
+      auto kernel = name ? declared.find(*name) : declared.end();
+      q = computeQuery(program, c, kernel == declared.end() ? nullptr : kernel->second);
+    }
+    double us = std::max(0.0, sim::computeUs(impl.model, q));
+    impl.us.push_back(us);
+    impl.memoryBound.push_back(impl.model.isMemoryBound(static_cast<double>(q.bytes), us));
   }
-  // The model gives the time of a pair; the engine needs what is lost while both run. Of two equal parts of time t that
-  // take t (1 + s) together, compute loses the share s meanwhile.
-  for (bool bound : {false, true}) {
-    double alone = 1000;
-    double share = impl.model.overlap({alone, alone, bound}).totalUs / alone - 1;
-    impl.rates[bound].compute = std::clamp(1 - share, 0.0, 1.0);
-  }
+  for (bool bound : {false, true})
+    impl.rates[bound].compute = impl.model.rateBesideCollective(bound);
   return costs;
 }
 
@@ -77,6 +81,8 @@ double ModelCosts::collectiveUs(int32_t command, const GroupPlace &place) const 
 Rates ModelCosts::beside(int32_t compute, int32_t) const {
   return impl->rates[impl->memoryBound[static_cast<size_t>(compute)]];
 }
+
+double ModelCosts::handOverUs() const { return impl->model.chunkOverheadUs(); }
 
 std::string ModelCosts::fingerprint() const { return impl->model.fingerprint(); }
 

@@ -22,6 +22,7 @@ struct Step {
   int32_t ordinal = -1; ///< of the collective that it issues or waits for
   int32_t issuer = -1;  ///< the command that issues that collective
   size_t axes = 0;      ///< number of its list of axes
+  bool later = false;   ///< a wait with something between it and its start
 };
 
 struct Plan {
@@ -56,6 +57,7 @@ bool makePlan(const exe::Program &program, Plan &plan, std::string &error) {
         return fail("it waits for a token that is not in flight");
       step.kind = Step::Wait;
       std::tie(step.ordinal, step.issuer) = it->second;
+      step.later = step.issuer + 1 != static_cast<int32_t>(i);
       flying.erase(it);
     } else if (c.op == "start" || !exe::collectiveOf(c).empty()) {
       if (exe::collectiveOf(c).empty() || c.inputs.empty() || c.outputs.empty())
@@ -125,6 +127,7 @@ struct ClassState {
   Work work;                                              ///< of a compute command
   double begun = 0;                                       ///< of what compute does
   bool blocked = false, issued = false, finished = false; ///< issued: the collective of command `next`
+  bool handingOver = false, handedOver = false;           ///< what a late wait costs: being paid, paid
   int64_t started = 0, done = 0;                          ///< collectives; the head of the queue is number `done`
   bool arrived = false, moving = false;                   ///< the head
   std::vector<int32_t> queue;                             ///< issuers by ordinal
@@ -143,7 +146,8 @@ struct Event {
 class Engine {
 public:
   Engine(const Plan &plan, const Partition &partition, const Costs &costs, const SimOptions &options)
-      : plan(plan), parts(partition), costs(costs), options(options), slowsCollectives(costs.slowsCollectives()) {}
+      : plan(plan), parts(partition), costs(costs), options(options), slowsCollectives(costs.slowsCollectives()),
+        handOverUs(std::max(0.0, costs.handOverUs())) {}
 
   bool run(SimResult &result, std::string &error) {
     result.classes.resize(parts.first.size());
@@ -227,8 +231,15 @@ private:
         s.issued = false;
         continue;
       }
+      if (step.later && !s.handedOver && handOverUs > 0) {
+        s.handingOver = true;
+        s.work.begin(handOverUs, now);
+        push(s.work.end(), c, s.work.version);
+        return;
+      }
       if (step.ordinal >= s.done)
         return block(s, now);
+      s.handedOver = false;
       unblock(s, now);
       s.issued = false;
       record(out, {SimEvent::Wait, step.issuer, s.begun, now, s.issueUs[static_cast<size_t>(step.ordinal)],
@@ -261,6 +272,11 @@ private:
     if (!s.work.running || s.work.version != e.version)
       return;
     s.work.running = false;
+    if (s.handingOver) {
+      s.handingOver = false;
+      s.handedOver = true;
+      return advance(c, e.at);
+    }
     RankClass &out = (*classes)[static_cast<size_t>(c)];
     out.computeUs += e.at - s.begun;
     record(out, {SimEvent::Compute, static_cast<int32_t>(s.next), s.begun, e.at, 0, 0});
@@ -347,7 +363,7 @@ private:
     ClassState &s = states[static_cast<size_t>(c)];
     if (s.work.running) {
       double rate = 1;
-      if (s.moving)
+      if (s.moving && !s.handingOver)
         rate = std::clamp(costs.beside(static_cast<int32_t>(s.next), s.queue[static_cast<size_t>(s.done)]).compute, 0.0,
                           1.0);
       if (rate != s.work.rate) {
@@ -363,7 +379,7 @@ private:
     Flight &f = flights[key];
     double rate = 1;
     for (int32_t member : parts.groups[static_cast<size_t>(f.group)].members)
-      if (const ClassState &s = states[static_cast<size_t>(member)]; s.work.running)
+      if (const ClassState &s = states[static_cast<size_t>(member)]; s.work.running && !s.handingOver)
         rate = std::min(rate, costs.beside(static_cast<int32_t>(s.next), f.issuer).collective);
     rate = std::max(rate, 0.01); // compute must not stop what it will wait for
     if (rate != f.work.rate) {
@@ -406,6 +422,7 @@ private:
   const Costs &costs;
   const SimOptions &options;
   const bool slowsCollectives;
+  const double handOverUs;
   std::vector<ClassState> states;
   std::vector<RankClass> *classes = nullptr;
   std::vector<double> computeUs;

@@ -9,7 +9,7 @@ struct CommandCost : testing::Test {
     std::string error;
     ASSERT_TRUE(cost::loadTopology("h100_sxm", topology, error)) << error;
   }
-  sim::ComputeQuery last() { return sim::computeQuery(b.program, b.program.commands.back(), topology.device); }
+  sim::ComputeQuery last() { return sim::computeQuery(b.program, b.program.commands.back()); }
   cost::Topology topology;
   ProgramBuilder b{{{"tp", 4}}};
 };
@@ -26,7 +26,6 @@ TEST_F(CommandCost, MatmulByShapes) {
   EXPECT_EQ(q.gemm.k, 32);
   EXPECT_EQ(q.gemm.batch, 1);
   EXPECT_EQ(q.gemm.dtype, "bf16");
-  EXPECT_TRUE(q.memoryBound);
   // Batched on both sides, transposed.
   int32_t a = b.arena({2, 3, 32, 8}), c = b.arena({2, 3, 16, 32}), d = b.arena({2, 3, 8, 16});
   b.command("matmul", {a, c}, {d}, {{"transpose_a", int64_t(1)}, {"transpose_b", int64_t(1)}});
@@ -35,11 +34,16 @@ TEST_F(CommandCost, MatmulByShapes) {
   EXPECT_EQ(q.gemm.m, 8);
   EXPECT_EQ(q.gemm.n, 16);
   EXPECT_EQ(q.gemm.k, 32);
-  // Large enough to be bound by operations.
-  int32_t e = b.arena({4096, 4096}, DType::BF16), f = b.arena({4096, 4096}, DType::BF16),
-          g = b.arena({4096, 4096}, DType::BF16);
-  b.command("matmul", {e, f}, {g});
-  EXPECT_FALSE(last().memoryBound);
+  // A small product moves bytes most of its time, a large one computes.
+  cost::CostModel model(topology);
+  auto bound = [&](int64_t size) {
+    int32_t e = b.arena({size, size}, DType::BF16), f = b.arena({size, size}, DType::BF16),
+            g = b.arena({size, size}, DType::BF16);
+    b.command("matmul", {e, f}, {g});
+    return model.isMemoryBound(static_cast<double>(last().bytes), sim::computeUs(model, last()));
+  };
+  EXPECT_FALSE(bound(8192));
+  EXPECT_TRUE(model.isMemoryBound(1e9, 1e9 / topology.device.memoryBytesPerUs));
 }
 
 TEST_F(CommandCost, AttentionSeesThePast) {
@@ -76,6 +80,31 @@ TEST_F(CommandCost, BytesOfTheRest) {
   EXPECT_EQ(last().kind, sim::ComputeQuery::None);
 }
 
+// What a native kernel computes counts as the ops did from which the compiler made it.
+TEST_F(CommandCost, OperationsOfKernels) {
+  exe::Kernel kernel;
+  kernel.symbol = "f";
+  kernel.inputs = {{DType::F32, {8, 16}}, {DType::F32, {16}}};
+  kernel.steps = {{"rms_norm", {0, 1}, {}, DType::F32, {8, 16}},
+                  {"silu", {2}, {}, DType::F32, {8, 16}},
+                  {"mulf", {2, 3}, {}, DType::F32, {8, 16}},
+                  {"constant", {}, {{"value", 1.0}}, DType::F32, {8, 16}},
+                  {"reduce", {4}, {}, DType::F32, {8}}};
+  EXPECT_EQ(sim::kernelFlops(kernel), (4 + 5 + 1 + 0 + 1) * 8 * 16);
+  int32_t x = b.arena({8, 16}), w = b.arena({16}), y = b.arena({8});
+  b.command("kernel", {x, w}, {y}, {{"symbol", std::string("f")}});
+  EXPECT_EQ(last().memory.flops, 0);
+  sim::ComputeQuery q = sim::computeQuery(b.program, b.program.commands.back(), &kernel);
+  EXPECT_EQ(q.memory.flops, 11 * 8 * 16);
+  EXPECT_EQ(q.memory.bytes, (8 * 16 + 16 + 8) * 4);
+  // Hostile sizes count nothing rather than overflow.
+  kernel.steps[0].shape = {INT64_MAX / 2, 2};
+  EXPECT_EQ(sim::kernelFlops(kernel), 0);
+  kernel.steps[0].shape = {1};
+  kernel.steps[4].operands = {77};
+  EXPECT_EQ(sim::kernelFlops(kernel), 0);
+}
+
 // nccl-tests' sizes: the whole buffer of one rank.
 TEST_F(CommandCost, CollectiveSizes) {
   int32_t part = b.comm({4}), whole = b.comm({4, 4});
@@ -104,7 +133,7 @@ TEST_F(CommandCost, GroupsAcrossNodesAreSlower) {
   int32_t x = b.comm({1024, 1024}), y = b.comm({1024, 1024});
   b.collective("all_reduce", x, y, {"tp"}, {{"reduce", std::string("sum")}});
   std::string error;
-  auto costs = sim::ModelCosts::create(b.program, topology, "", error);
+  auto costs = sim::ModelCosts::create(b.program, {}, topology, "", error);
   ASSERT_TRUE(costs) << error;
   double near = costs->collectiveUs(0, {4, 1, 4}), mixed = costs->collectiveUs(0, {4, 2, 2}),
          far = costs->collectiveUs(0, {4, 4, 1});
