@@ -1,15 +1,17 @@
 //===- Bench.cpp - commc bench: a tuning file of this machine -------------===//
 // Measures copies, products, attention and collectives with the runtime's own kernels and transport, each many times in
 // one program, and writes rows that the cost model lays over its formulas. A time is that of a program minus that of
-// the same program without the repeats, over their number. Runs are short and the best of many counts: what disturbs a
-// machine only ever adds, and a run of a millisecond often fits between two disturbances. GPUs are not measured: this
-// build drives none.
+// the same program without the repeats, over their number; the two take turns. Runs are short and the best of many
+// counts: what disturbs a machine only ever adds, and a run of a millisecond often fits between two disturbances.
+// Compute is measured on several ranks at once, since that is how it will run: cores share caches, memory and clock.
+// GPUs are not measured: this build drives none.
 //===----------------------------------------------------------------------===//
 #include "comm/Cost/CostModel.h"
 #include "tools/Driver/BenchProbe.h"
 #include "tools/Driver/Cost.h"
 #include "tools/Driver/Options.h"
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -27,17 +29,21 @@ namespace {
 
 class Bench {
 public:
-  Bench(std::string folder, bool quick) : folder(std::move(folder)), quick(quick) {
+  Bench(std::string folder, bool quick, const std::vector<int64_t> &ranks)
+      : folder(std::move(folder)), quick(quick), ranks(ranks) {
     std::string unused;
+    auto cores = static_cast<int64_t>(std::thread::hardware_concurrency());
+    busy = ranks.empty() ? 1 : std::max<int64_t>(1, std::min(ranks[0], cores));
     comm::cost::loadTopology("cpu", topology, unused);
   }
 
-  bool run(const std::vector<int64_t> &ranks) {
+  bool run() {
     file = {{"format", "commc-tuning"}, {"version", 1}, {"topology", "cpu"}};
+    std::cerr << "compute on " << busy << (busy == 1 ? " rank\n" : " ranks at once\n");
     bool ok = memory() && products("f32", DType::F32) && products("bf16", DType::BF16) && attention();
     for (int64_t n : ranks)
       ok = ok && collectives(n);
-    return ok && asynchronous(ranks.empty() ? 1 : ranks[0]);
+    return ok && (ranks.empty() || asynchronous(ranks[0]));
   }
   const Json &result() const { return file; }
   const std::string &problem() const { return error; }
@@ -45,21 +51,43 @@ public:
 private:
   using Build = std::function<void(Probe &, int64_t repeats)>;
 
-  /// us of one repeat, -1 when it could not be told: `build` adds that many; their number is chosen so that a run takes
-  /// about `targetUs`. False when a probe fails.
-  bool perRepeat(int64_t ranks, double guessUs, const Build &build, double &us) {
-    double targetUs = quick ? 500 : 1000;
-    int64_t repeats = std::clamp<int64_t>(static_cast<int64_t>(targetUs / std::max(guessUs, 0.05)), 1, 5000);
-    double with = 0, without = 0, median = 0;
-    for (int64_t count : {repeats, int64_t(0)}) {
-      Probe probe(ranks, folder);
-      build(probe, count);
-      if (!probe.time(quick ? 7 : 50, count ? with : without, median, error))
+  /// Best times of programs over `n` ranks whose runs take turns, so that a disturbance meets all of them alike.
+  bool bestOf(int64_t n, const std::vector<std::pair<const Build *, int64_t>> &programs, std::vector<double> &best) {
+    std::vector<Probe> probes;
+    for (auto [build, repeats] : programs) {
+      probes.emplace_back(n, folder);
+      (*build)(probes.back(), repeats);
+      if (!probes.back().start(error))
         return false;
     }
-    // A difference that drowns in the disturbances of the machine is no row.
-    us = with > 1.02 * without ? (with - without) / static_cast<double>(repeats) : -1;
+    best.assign(programs.size(), 0);
+    for (int round = 0, rounds = quick ? 15 : 50; round <= rounds; ++round)
+      for (size_t i = 0; i < probes.size(); ++i) {
+        double us = 0;
+        // Ranks that have just finished look out for more work for a moment.
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
+        if (!probes[i].run(us, error))
+          return false;
+        if (round > 0) // the first warms up
+          best[i] = round == 1 ? us : std::min(best[i], us);
+      }
     return true;
+  }
+
+  /// us of one repeat, -1 when it could not be told: `build` adds that many; their number is chosen so that a run takes
+  /// about `targetUs`. False when a probe fails.
+  bool perRepeat(int64_t n, double guessUs, const Build &build, double &us) {
+    int64_t repeats = repeatsOf(guessUs);
+    std::vector<double> best;
+    if (!bestOf(n, {{&build, repeats}, {&build, 0}}, best))
+      return false;
+    // A difference that drowns in the disturbances of the machine is no row.
+    us = best[0] > 1.02 * best[1] ? (best[0] - best[1]) / static_cast<double>(repeats) : -1;
+    return true;
+  }
+  int64_t repeatsOf(double guessUs) const {
+    double targetUs = quick ? 500 : 1000;
+    return std::clamp<int64_t>(static_cast<int64_t>(targetUs / std::max(guessUs, 0.05)), 1, 5000);
   }
 
   bool memory() {
@@ -68,7 +96,7 @@ private:
       double us = 0;
       int64_t count = bytes / 8; // half is read, half is written
       if (!perRepeat(
-              1, static_cast<double>(bytes) / 2e4,
+              busy, static_cast<double>(bytes) / 2e4,
               [&](Probe &p, int64_t repeats) {
                 int32_t x = p.buffer(DType::F32, {count}), y = p.buffer(DType::F32, {count});
                 for (int64_t i = 0; i < repeats; ++i)
@@ -107,7 +135,7 @@ private:
         q.k = k;
         double us = 0;
         if (!perRepeat(
-                1, comm::cost::CostModel(topology).gemmUs(q),
+                busy, comm::cost::CostModel(topology).gemmUs(q),
                 [&, n = n, k = k](Probe &p, int64_t repeats) {
                   int32_t a = p.buffer(dtype, {m, k}), b = p.weight(dtype, {k, n}), y = p.buffer(dtype, {m, n});
                   for (int64_t i = 0; i <= repeats; ++i) // one more than asked: a weight needs a reader
@@ -139,7 +167,7 @@ private:
       q.headDim = 64;
       double us = 0;
       if (!perRepeat(
-              1, comm::cost::CostModel(topology).attentionUs(q),
+              busy, comm::cost::CostModel(topology).attentionUs(q),
               [&, fresh = fresh, past = past](Probe &p, int64_t repeats) {
                 int32_t query = p.buffer(DType::F32, {1, 8, fresh, 64}),
                         keys = p.buffer(DType::F32, {1, 8, fresh + past, 64}),
@@ -203,48 +231,67 @@ private:
     return true;
   }
 
-  /// What a collective costs the compute that it runs beside, and what one more start and wait cost.
-  bool asynchronous(int64_t ranks) {
-    if (ranks < 2)
-      return true;
-    constexpr int64_t bytes = 1 << 20, m = 128, n = 1024, k = 1024;
-    auto build = [&](bool compute, bool communicate, bool started, int64_t size) {
-      return [=](Probe &p, int64_t repeats) {
-        int32_t a = p.buffer(DType::F32, {m, k}), b = p.weight(DType::F32, {k, n}), y = p.buffer(DType::F32, {m, n});
-        int32_t in = p.buffer(DType::F32, {size / 4}, true), out = p.buffer(DType::F32, {size / 4}, true);
-        p.command("matmul", {a, b}, {y});
-        for (int64_t i = 0; i < repeats; ++i) {
-          if (communicate)
-            p.collective("all_reduce", in, out, started ? i : -1);
-          if (compute)
-            p.command("matmul", {a, b}, {y});
-          if (communicate && started)
-            p.wait(i);
-        }
-      };
+  /// One step of compute, a collective, or both beside each other: [start, compute, wait].
+  static Build sideBySide(int64_t m, int64_t k, int64_t bytes, bool compute, bool communicate) {
+    return [=](Probe &p, int64_t repeats) {
+      int32_t a = p.buffer(DType::F32, {m, k}), b = p.weight(DType::F32, {k, k}), y = p.buffer(DType::F32, {m, k});
+      int32_t in = p.buffer(DType::F32, {bytes / 4}, true), out = p.buffer(DType::F32, {bytes / 4}, true);
+      p.command("matmul", {a, b}, {y});
+      for (int64_t i = 0; i < repeats; ++i) {
+        if (communicate)
+          p.collective("all_reduce", in, out, compute ? i : -1);
+        if (compute)
+          p.command("matmul", {a, b}, {y});
+        if (communicate && compute)
+          p.wait(i);
+      }
     };
-    double computeUs = 0, collectiveUs = 0, bothUs = 0, syncUs = 0, startedUs = 0;
-    if (!perRepeat(ranks, 3000, build(true, false, false, bytes), computeUs) ||
-        !perRepeat(ranks, 300, build(false, true, false, bytes), collectiveUs) ||
-        !perRepeat(ranks, 3000, build(true, true, true, bytes), bothUs) ||
-        !perRepeat(ranks, 5, build(false, true, false, 256), syncUs) ||
-        !perRepeat(ranks, 10, build(false, true, true, 256), startedUs))
+  }
+
+  /// us of a repeat of compute, of a collective, and of both beside each other; all take turns.
+  bool together(int64_t n, int64_t m, int64_t k, int64_t bytes, double (&us)[3]) {
+    Build builds[] = {sideBySide(m, k, bytes, true, false), sideBySide(m, k, bytes, false, true),
+                      sideBySide(m, k, bytes, true, true)};
+    comm::cost::GemmQuery q;
+    q.m = m;
+    q.n = q.k = k;
+    int64_t repeats = repeatsOf(comm::cost::CostModel(topology).gemmUs(q));
+    std::vector<double> best;
+    if (!bestOf(n, {{&builds[0], repeats}, {&builds[1], repeats}, {&builds[2], repeats}, {&builds[0], 0}}, best))
       return false;
-    if (computeUs > 0 && collectiveUs > 0 && bothUs > 0) {
-      double share = std::clamp((bothUs - computeUs) / collectiveUs, 0.0, 1.0);
+    for (int i = 0; i < 3; ++i)
+      us[i] = (best[static_cast<size_t>(i)] - best[3]) / static_cast<double>(repeats);
+    return true;
+  }
+
+  /// What a collective costs the compute that it runs beside: a share of its time, and what handing it over to another
+  /// thread and coming back takes whatever its size.
+  bool asynchronous(int64_t n) {
+    double large[3], small[3];
+    if (!together(n, 128, 1024, 1 << 20, large) || !together(n, 32, 384, 256, small))
+      return false;
+    double share = topology.coreShare;
+    if (large[0] > 0 && large[1] > 0 && large[2] > 0) {
+      share = std::clamp((large[2] - large[0]) / large[1], 0.0, 1.0);
       file["core_share"] = share;
-      std::cerr << "compute " << computeUs << " us, all_reduce " << collectiveUs << " us, both " << bothUs
+      std::cerr << "compute " << large[0] << " us, all_reduce " << large[1] << " us, both " << large[2]
                 << " us: the collective takes " << share * 100 << " % of its time from compute\n";
     }
-    if (syncUs > 0 && startedUs > 0) {
-      file["chunk_overhead_us"] = std::max(startedUs - syncUs, 0.1);
-      std::cerr << "start and wait: " << startedUs - syncUs << " us more than a synchronous collective\n";
+    // Compute hides all of a small one: what is left is the handing over, and the share of its time.
+    double handOver = small[2] - small[0] - share * std::max(small[1], 0.0);
+    if (handOver > 0) {
+      file["chunk_overhead_us"] = handOver;
+      std::cerr << "start and wait around compute: " << handOver << " us\n";
+    } else {
+      std::cerr << "start and wait around compute: not told from the noise of " << small[0] << " us of compute\n";
     }
     return true;
   }
 
   std::string folder;
   bool quick;
+  std::vector<int64_t> ranks;
+  int64_t busy = 1; ///< ranks that compute at once
   comm::cost::Topology topology;
   Json file;
   std::string error;
@@ -283,8 +330,8 @@ int commc::runBench(int argc, char **argv) {
     printError("E202", "cannot make a folder for the probes: " + failed.message(), folder.string(), "set TMPDIR");
     return kUsage;
   }
-  Bench bench(folder.string(), quick);
-  bool ok = bench.run(ranks);
+  Bench bench(folder.string(), quick, ranks);
+  bool ok = bench.run();
   std::filesystem::remove_all(folder, failed);
   if (!ok) {
     printError("E101", "a probe failed: " + bench.problem(), "", "");
