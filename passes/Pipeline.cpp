@@ -95,7 +95,8 @@ template <typename PassOptions> static PassOptions withCost(const PipelineOption
   pass.topology = options.cost.topology;
   pass.link = options.cost.link;
   pass.tuning = options.cost.tuning;
-  pass.memoryLimit = options.lower.memoryLimit;
+  if (options.lower.memoryLimit > 0)
+    pass.memoryLimit = std::max<int64_t>(1, options.lower.memoryLimit - options.scheduleReserve);
   return pass;
 }
 

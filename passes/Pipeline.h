@@ -50,6 +50,7 @@ struct PipelineOptions {
   PartitionOptions partition;
   WeaveOptions weave;
   LowerOptions lower;
+  int64_t scheduleReserve = 0; ///< bytes of the memory limit that Schedule leaves to the placement of buffers
   bool isOn(llvm::StringRef pass) const { return !disabled.count(pass.str()); }
 };
 

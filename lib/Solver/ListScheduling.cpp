@@ -3,7 +3,7 @@
 // but only if the reference order, resumed behind it, still keeps the limits: so there is always a step that may be
 // taken, and no limit is ever exceeded. Several notions of urgency are tried; the program order competes too.
 //===----------------------------------------------------------------------===//
-#include "lib/Solver/Simulation.h"
+#include "lib/Solver/MemoryOrder.h"
 #include <algorithm>
 #include <numeric>
 #include <set>
@@ -17,65 +17,15 @@ constexpr int32_t kWindow = 512;
 /// Steps that may be spent on other reference orders; bounds the time of a schedule.
 constexpr int64_t kRepairWork = 400000;
 
+/// Steps up to which another reference order is also searched for.
+constexpr size_t kSearchedRepairs = 200;
+
 int64_t peakOf(const Graph &graph, const std::vector<int32_t> &order) {
   Memory memory(graph);
   int64_t peak = 0;
   for (int32_t step : order)
     peak = std::max(peak, memory.take(step));
   return peak;
-}
-
-/// Takes the rest of the program greedily in bytes: of all ready steps the one after which least is alive; a collective
-/// is awaited at once. Appends to `order`; false as soon as a limit is exceeded when `limited`. `work` counts the steps
-/// tried.
-bool completeFrugally(const Graph &graph, Memory &memory, std::vector<int32_t> missing, const std::vector<bool> &taken,
-                      bool limited, std::vector<int32_t> &order, int64_t &work) {
-  std::vector<int32_t> ready;
-  for (int32_t step : graph.steps)
-    if (missing[step] == 0 && !taken[step])
-      ready.push_back(step);
-  auto takeOne = [&](int32_t step) {
-    bool good = memory.fits(memory.take(step));
-    order.push_back(step);
-    for (int32_t next : graph.successors[step])
-      if (--missing[next] == 0 && (next % 2 == 0 || next != step + 1))
-        ready.push_back(next);
-    return good || !limited;
-  };
-  while (!ready.empty()) {
-    // A long list of equals is not searched to its end.
-    size_t best = 0, scanned = std::min<size_t>(ready.size(), 256);
-    std::pair<int64_t, int32_t> least{INT64_MAX, 0};
-    for (size_t i = 0; i < scanned; ++i) {
-      int32_t step = ready[i];
-      bool starts = graph.toStep(step).kind == StepKind::Start;
-      memory.take(step);
-      if (starts)
-        memory.take(step + 1);
-      std::pair<int64_t, int32_t> key{memory.live(), step};
-      if (starts)
-        memory.undo(step + 1);
-      memory.undo(step);
-      if (key < least) {
-        least = key;
-        best = i;
-      }
-    }
-    work += static_cast<int64_t>(scanned);
-    int32_t step = ready[best];
-    ready.erase(ready.begin() + static_cast<std::ptrdiff_t>(best));
-    if (!takeOne(step) || (graph.toStep(step).kind == StepKind::Start && !takeOne(step + 1)))
-      return false;
-  }
-  return true;
-}
-
-std::vector<int32_t> frugalOrder(const Graph &graph) {
-  std::vector<int32_t> order;
-  Memory memory(graph);
-  int64_t work = 0;
-  completeFrugally(graph, memory, graph.numNeeds, std::vector<bool>(graph.numNeeds.size(), false), false, order, work);
-  return order;
 }
 
 /// A notion of urgency.
@@ -170,19 +120,26 @@ private:
       return true;
     if (repairWork > kRepairWork)
       return false;
-    Memory after = memory;
-    std::vector<int32_t> rest = order, missingAfter = missing;
-    std::vector<bool> takenAfter = taken;
+    Progress after(memory, missing, taken);
     ++repairWork;
-    if (!after.fits(after.take(step)))
+    if (!after.memory.fits(after.take(graph, step)))
       return false;
+    std::vector<int32_t> rest = order;
     rest.push_back(step);
-    takenAfter[step] = true;
-    for (int32_t next : graph.successors[step])
-      --missingAfter[next];
     repairWork += static_cast<int64_t>(reference.size()) / 8;
-    if (!completeFrugally(graph, after, std::move(missingAfter), takenAfter, true, rest, repairWork))
-      return false;
+    if (!completeFrugally(graph, after, true, rest, repairWork)) {
+      // A search is worth its time only where there are few others.
+      if (problem.memoryLimit <= 0 || graph.steps.size() > kSearchedRepairs)
+        return false;
+      rest.resize(order.size() + 1);
+      MemorySearch search;
+      search.enough = problem.memoryLimit;
+      search.mustFit = true;
+      search.width = 64;
+      search.work = kRepairWork / 16;
+      if (completeSparingly(graph, std::move(after), search, rest, repairWork) < 0)
+        return false;
+    }
     reference = std::move(rest);
     ++repairs;
     findPlaces();
@@ -259,24 +216,68 @@ private:
 
 } // namespace
 
+/// How an order within the limit is looked for, the quick ways first.
+static std::vector<MemorySearch> memorySearches(const Graph &graph) {
+  size_t steps = graph.steps.size();
+  std::vector<MemorySearch> all(2);
+  all[0].width = 256;
+  all[0].work = 300000;
+  all[1].kind = MemorySearch::Beam;
+  all[1].width = 24;
+  if (steps <= 400) {
+    all.push_back(all[1]);
+    all.back().width = 400;
+  }
+  if (steps <= 32) {
+    all.push_back(all[0]);
+    all.back().kind = MemorySearch::Exact;
+    all.back().width = 20000;
+  }
+  for (MemorySearch &search : all) {
+    search.enough = graph.problem.memoryLimit;
+    search.work = std::max<int64_t>(search.work, 2000000);
+  }
+  return all;
+}
+
+/// Orders that list scheduling may fall back on: the program's, and one that needs little memory. When none keeps the
+/// limit, the one with the smallest peak.
+static std::vector<std::vector<int32_t>> findReferences(const Graph &graph, bool &fit) {
+  int64_t limit = graph.problem.memoryLimit, work = 0;
+  std::vector<std::vector<int32_t>> references{graph.steps};
+  fit = true;
+  if (limit <= 0)
+    return references;
+  references.emplace_back();
+  completeFrugally(graph, Progress(graph), false, references[1], work);
+  std::vector<int64_t> peaks{peakOf(graph, references[0]), peakOf(graph, references[1])};
+  // Greed fails where bytes have to be spent before more of them come back.
+  for (const MemorySearch &search : memorySearches(graph)) {
+    if (*std::min_element(peaks.begin(), peaks.end()) <= limit)
+      break;
+    references.emplace_back();
+    completeSparingly(graph, Progress(graph), search, references.back(), work);
+    peaks.push_back(peakOf(graph, references.back()));
+  }
+  size_t least = static_cast<size_t>(std::min_element(peaks.begin(), peaks.end()) - peaks.begin());
+  fit = peaks[least] <= limit;
+  std::vector<std::vector<int32_t>> found;
+  for (size_t i = 0; i < references.size(); ++i)
+    if (fit ? peaks[i] <= limit : i == least)
+      found.push_back(std::move(references[i]));
+  return found;
+}
+
 OverlapSchedule solve(const OverlapProblem &problem) {
   Graph graph(problem);
-  // Orders to fall back on: the program's, and one that needs little memory.
-  std::vector<std::vector<int32_t>> references{graph.steps};
   OverlapSchedule best;
-  if (problem.memoryLimit > 0) {
-    references.push_back(frugalOrder(graph));
-    int64_t peaks[] = {peakOf(graph, references[0]), peakOf(graph, references[1])};
-    if (std::min(peaks[0], peaks[1]) > problem.memoryLimit) {
-      best.status = OverlapStatus::MemoryInfeasible;
-      best.order = toSteps(graph, references[peaks[1] < peaks[0]]);
-      best.times = evaluate(problem, best.order);
-      return best;
-    }
-    if (peaks[1] > problem.memoryLimit)
-      references.pop_back();
-    else if (peaks[0] > problem.memoryLimit)
-      references.erase(references.begin());
+  bool fit = false;
+  std::vector<std::vector<int32_t>> references = findReferences(graph, fit);
+  if (!fit) {
+    best.status = OverlapStatus::MemoryInfeasible;
+    best.order = toSteps(graph, references[0]);
+    best.times = evaluate(problem, best.order);
+    return best;
   }
   auto consider = [&](const std::vector<int32_t> &order) {
     OverlapSchedule schedule;

@@ -81,7 +81,11 @@ public:
   int32_t inFlight() const { return flying; }
   bool fits(int64_t peak) const {
     const OverlapProblem &p = graph->problem;
-    return (p.memoryLimit <= 0 || peak <= p.memoryLimit) && (p.maxInFlight <= 0 || flying <= p.maxInFlight);
+    return (p.memoryLimit <= 0 || peak <= p.memoryLimit) && fitsInFlight();
+  }
+  bool fitsInFlight() const {
+    const OverlapProblem &p = graph->problem;
+    return p.maxInFlight <= 0 || flying <= p.maxInFlight;
   }
 
 private:

@@ -16,5 +16,6 @@ void comm::buildLowerPhase(OpPassManager &manager, const LowerOptions &options) 
   PlanBuffersPassOptions plan;
   plan.memoryLimit = options.memoryLimit;
   plan.inPlace = options.inPlace;
+  plan.strict = options.strict;
   manager.addPass(createPlanBuffersPass(plan));
 }

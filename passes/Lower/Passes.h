@@ -19,7 +19,10 @@ struct LowerOptions {
   bool fuseElementwise = true;
   bool inPlace = true;
   int64_t memoryLimit = 0; ///< bytes per rank; 0: none
+  bool strict = true;      ///< false: an arena over the limit is no error, kOverBytesAttr says by how much
 };
+/// On a module whose arenas exceed the limit, when that is no error: bytes that the worst of them has too many.
+inline constexpr llvm::StringLiteral kOverBytesAttr = "comm.over_bytes";
 
 /// From form `async` to form `command`. Native code is made afterwards, by compileKernels
 /// (passes/Lower/Codegen/Codegen.h) on the comm.kernel ops.

@@ -63,11 +63,13 @@ def PlanBuffersPass : Pass<"comm-plan-buffers", "::mlir::ModuleOp"> {
   let description = [{
     Lifetimes come from the order of the commands: operands of a started collective live until its wait, its result from the start. Buffers of
     collectives lie in the first bytes, which peers may read. An all_reduce whose operand ends there works in place. Greedy best fit in several orders,
-    the smallest wins; the plan is checked again before it is written. Reports the peak, and fails when it exceeds the limit.
+    the smallest wins; while that exceeds the limit although no more bytes are alive at once, other placements are tried. The plan is checked again before it is
+    written. Reports the peak, and fails when it exceeds the limit.
     Example: test/passes/Lower/plan-buffers.mlir
   }];
   let options = [Option<"memoryLimit", "memory-limit", "int64_t", "0", "bytes per rank for weights, arena, inputs and outputs; 0: none">,
-                 Option<"inPlace", "in-place", "bool", "true", "let collectives reuse their operand">];
+                 Option<"inPlace", "in-place", "bool", "true", "let collectives reuse their operand">,
+                 Option<"strict", "strict", "bool", "true", "false: an arena that exceeds the limit is no error; comm.over_bytes of the module says by how much">];
   let statistics = [Statistic<"numBuffers", "num-buffers", "buffers placed">, Statistic<"numInPlace", "num-in-place", "results that took over an operand">];
   let dependentDialects = ["::mlir::comm::CommDialect"];
 }

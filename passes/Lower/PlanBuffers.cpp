@@ -4,7 +4,7 @@
 // Skips     functions without buffers get an arena of 0 bytes; over the memory limit is an error
 //===----------------------------------------------------------------------===//
 #include "comm/Analysis/Explain.h"
-#include "passes/Lower/BufferPlan.h"
+#include "comm/Solver/BufferPlan.h"
 #include "passes/Lower/Passes.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
@@ -75,7 +75,7 @@ public:
     return root;
   }
 
-  llvm::MapVector<Value, ::comm::plan::BufferRequest> requests;
+  llvm::MapVector<Value, ::comm::solver::BufferRequest> requests;
 
 private:
   void touch(Value value, int64_t time) {
@@ -171,18 +171,18 @@ private:
       return failure();
     if (inPlace)
       numInPlace += lifetimes.joinInPlace();
-    std::vector<::comm::plan::BufferRequest> requests;
+    std::vector<::comm::solver::BufferRequest> requests;
     DenseMap<Value, int64_t> index;
     for (auto &[root, request] : lifetimes.requests)
       if (lifetimes.leader(root) == root) {
         index[root] = requests.size();
         requests.push_back(request);
       }
-    std::string problem = ::comm::plan::check(requests);
-    ::comm::plan::BufferPlan plan;
+    std::string problem = ::comm::solver::check(requests);
+    ::comm::solver::BufferPlan plan;
     if (problem.empty()) {
-      plan = ::comm::plan::planBuffers(requests);
-      problem = ::comm::plan::verify(requests, plan);
+      plan = ::comm::solver::planBuffers(requests, arenaLimit(function));
+      problem = ::comm::solver::verify(requests, plan);
     }
     if (!problem.empty())
       return function.emitError("error[E100]: the buffers of '")
@@ -204,7 +204,14 @@ private:
     return function->hasAttr(kReferenceAttr) ? success() : report(function, plan);
   }
 
-  Footprint footprint(func::FuncOp function, const ::comm::plan::BufferPlan &plan) {
+  /// What the limit leaves for the arena; 0: there is no limit.
+  int64_t arenaLimit(func::FuncOp function) {
+    if (memoryLimit <= 0 || function->hasAttr(kReferenceAttr))
+      return 0;
+    return std::max<int64_t>(1, memoryLimit - footprint(function, {}).total());
+  }
+
+  Footprint footprint(func::FuncOp function, const ::comm::solver::BufferPlan &plan) {
     Footprint sizes;
     sizes.communication = plan.sharedBytes;
     sizes.activations = plan.arenaBytes - plan.sharedBytes;
@@ -224,7 +231,7 @@ private:
     return sizes;
   }
 
-  LogicalResult report(func::FuncOp function, const ::comm::plan::BufferPlan &plan) {
+  LogicalResult report(func::FuncOp function, const ::comm::solver::BufferPlan &plan) {
     Footprint sizes = footprint(function, plan);
     explain(getOperation(), "memory",
             "'" + function.getName() + "' needs " + sizeText(sizes.total()) + " per rank: weights and constants " +
@@ -234,6 +241,13 @@ private:
                 sizeText(plan.arenaBytes));
     if (memoryLimit <= 0 || sizes.total() <= memoryLimit)
       return success();
+    int64_t over = sizes.total() - memoryLimit;
+    if (!strict && over < plan.arenaBytes) { // else no schedule helps
+      auto worst = getOperation()->getAttrOfType<IntegerAttr>(kOverBytesAttr);
+      getOperation()->setAttr(kOverBytesAttr,
+                              Builder(&getContext()).getI64IntegerAttr(std::max(over, worst ? worst.getInt() : 0)));
+      return success();
+    }
     InFlightDiagnostic error = function.emitError("error[E501]: '")
                                << function.getName() << "' needs " << sizeText(sizes.total())
                                << " per rank, the limit is " << sizeText(memoryLimit) << ": weights and constants "

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #include "comm/Analysis/Explain.h"
 #include "comm/Analysis/OverlapGraph.h"
+#include "comm/Solver/BufferPlan.h"
 #include "passes/Schedule/Passes.h"
 #include "llvm/Support/FormatVariadic.h"
 
@@ -22,12 +23,9 @@ struct ScheduleOverlap : impl::ScheduleOverlapPassBase<ScheduleOverlap> {
     func::FuncOp function = getOperation();
     if (function.isExternal() || function.getBody().front().getOps<StartOp>().empty())
       return;
-    std::string error;
-    auto model = loadCostModel({topology, link, tuning}, error);
-    if (!model) {
-      function.emitError("error[E202]: ") << error;
+    auto model = loadCostModel(function, {topology, link, tuning});
+    if (!model)
       return signalPassFailure();
-    }
     OpTimes times(model, getGrid(function));
     OverlapGraphOptions options;
     options.memoryLimit = memoryLimit;
@@ -37,9 +35,10 @@ struct ScheduleOverlap : impl::ScheduleOverlapPassBase<ScheduleOverlap> {
     std::string problem = solver::check(graph.problem);
     solver::OverlapSchedule schedule;
     if (problem.empty()) {
+      int64_t arenaLimit = graph.problem.memoryLimit;
       if (keepOrder)
         boundByProgram(graph.problem);
-      schedule = solver::solve(graph.problem);
+      schedule = arenaLimit > 0 ? placed(function, graph, arenaLimit) : solver::solve(graph.problem);
       problem = solver::verify(graph.problem, schedule);
     }
     if (!problem.empty()) {
@@ -55,6 +54,19 @@ struct ScheduleOverlap : impl::ScheduleOverlapPassBase<ScheduleOverlap> {
   }
 
 private:
+  /// A schedule whose buffers fit too.
+  static solver::OverlapSchedule placed(func::FuncOp function, const OverlapGraph &graph, int64_t arenaLimit) {
+    solver::PlacedSchedule found = solver::solveInArena(graph.problem, arenaLimit);
+    if (found.schedule.status == solver::OverlapStatus::Ok && found.arenaBytes > arenaLimit)
+      explain(
+          function, "overlap",
+          llvm::formatv("memory limit: {0} bytes are alive at once and {1} would be allowed, but no placement of the "
+                        "buffers below {2} bytes was found",
+                        found.schedule.times.peakBytes, arenaLimit, found.arenaBytes)
+              .str());
+    return found.schedule;
+  }
+
   /// Without reordering, memory may not rise either.
   static void boundByProgram(solver::OverlapProblem &problem) {
     int64_t program = solver::evaluate(problem, solver::programOrder(problem)).peakBytes;

@@ -46,7 +46,8 @@ public:
 
 private:
   int import();
-  int runPhase(Phase phase);
+  int runPhase(Phase phase, const PipelineOptions &pipeline);
+  int lowerWithinLimit();
   int exportFile();
   int prove(::comm::exe::Executable &executable);
   int applyLayouts();
@@ -67,7 +68,7 @@ private:
   MLIRContext context;
   DiagnosticPrinter diagnostics;
   std::unique_ptr<OnnxModel> model;
-  OwningOpRef<ModuleOp> module;
+  OwningOpRef<ModuleOp> module, unscheduled; ///< the second: as it came to Schedule, where memory is limited
   std::chrono::steady_clock::time_point phaseStart = std::chrono::steady_clock::now();
 };
 
@@ -308,14 +309,34 @@ void Compiler::noteUnused() {
   }
 }
 
-int Compiler::runPhase(Phase phase) {
-  PipelineOptions pipeline = pipelineOptions();
+int Compiler::runPhase(Phase phase, const PipelineOptions &pipeline) {
   PassManager pm(&context);
   if (options.timing) {
     pm.enableTiming();
   }
   buildPhase(phase, pm, pipeline);
   return succeeded(pm.run(*module)) ? kOk : diagnostics.getExitCode();
+}
+
+/// Where the buffers of a schedule do not fit although its bytes do, it is made again with a smaller limit.
+int Compiler::lowerWithinLimit() {
+  constexpr int tries = 4;
+  PipelineOptions pipeline = pipelineOptions();
+  for (int i = 1;; ++i) {
+    pipeline.lower.strict = !unscheduled || i == tries;
+    if (int code = runPhase(Phase::Lower, pipeline))
+      return code;
+    auto over = (*module)->getAttrOfType<IntegerAttr>(kOverBytesAttr);
+    if (!over)
+      return kOk;
+    pipeline.scheduleReserve += over.getInt();
+    module = unscheduled->clone();
+    explain(*module, "memory",
+            "buffers needed " + Twine(over.getInt()) + " bytes more than the limit leaves: scheduled again with " +
+                Twine(pipeline.scheduleReserve) + " bytes less");
+    if (int code = runPhase(Phase::Schedule, pipeline))
+      return code;
+  }
 }
 
 /// Weights stay where they are when the executable will lie beside or above them; else they are copied into it.
@@ -483,7 +504,9 @@ int Compiler::run() {
       if (int code = applyLayouts())
         return code;
     }
-    if (int code = runPhase(info.phase))
+    if (info.phase == Phase::Schedule && options.memoryLimit > 0)
+      unscheduled = module->clone();
+    if (int code = info.phase == Phase::Lower ? lowerWithinLimit() : runPhase(info.phase, pipelineOptions()))
       return code;
     if (info.phase == Phase::Schedule)
       noteUnused();

@@ -157,6 +157,75 @@ TEST(Solve, MemoryIsAHardLimit) {
     }
 }
 
+// Small graphs: an order is found whenever there is one, and the smallest peak that is named is the smallest there is.
+TEST(Solve, FindsTheSmallestPeakOfSmallGraphs) {
+  std::mt19937 random(5);
+  int refused = 0;
+  for (int i = 0; i < 200; ++i) {
+    OverlapProblem problem = randomProblem(random, 2 + i % 5);
+    problem.maxInFlight = static_cast<int32_t>(random() % 3);
+    int64_t least = bruteForce(problem).peak;
+    problem.memoryLimit = least;
+    OverlapSchedule schedule = solve(problem);
+    ASSERT_EQ(schedule.status, OverlapStatus::Ok);
+    ASSERT_EQ(schedule.times.peakBytes, least);
+    problem.memoryLimit = least - 1;
+    if (problem.memoryLimit < 1)
+      continue;
+    schedule = solve(problem);
+    ASSERT_EQ(schedule.status, OverlapStatus::MemoryInfeasible);
+    ASSERT_EQ(schedule.times.peakBytes, least);
+    ++refused;
+  }
+  EXPECT_GT(refused, 100);
+}
+
+// Nine tenths of the program's memory: what the exact search can schedule is scheduled.
+TEST(Solve, RefusesNothingThatTheExactSearchSchedules) {
+  std::mt19937 random(6);
+  int feasible = 0;
+  for (int i = 0; i < 60; ++i) {
+    OverlapProblem problem = randomProblem(random, 10);
+    problem.memoryLimit = evaluate(problem, programOrder(problem)).peakBytes * 9 / 10;
+    if (problem.memoryLimit < 1 || solveExact(problem).status != OverlapStatus::Ok)
+      continue;
+    ++feasible;
+    OverlapSchedule schedule = solve(problem);
+    ASSERT_EQ(schedule.status, OverlapStatus::Ok);
+    ASSERT_EQ(verify(problem, schedule), "");
+  }
+  EXPECT_GT(feasible, 20);
+}
+
+// Bytes have to be spent in every layer before more come back; the limit leaves no other order.
+TEST(Solve, SpendsFirstWhereThatNeedsLess) {
+  for (int layers : {1, 32, 80}) {
+    OverlapProblem problem = spendFirstProblem(layers);
+    int64_t program = evaluate(problem, programOrder(problem)).peakBytes;
+    problem.memoryLimit = program - 10;
+    OverlapSchedule schedule = solve(problem);
+    ASSERT_EQ(schedule.status, OverlapStatus::Ok) << layers << " layers";
+    ASSERT_EQ(verify(problem, schedule), "");
+    // What it needs at least is found too.
+    problem.memoryLimit = 1;
+    schedule = solve(problem);
+    EXPECT_EQ(schedule.status, OverlapStatus::MemoryInfeasible);
+    EXPECT_EQ(schedule.times.peakBytes, layers > 1 ? 200 : 190);
+  }
+}
+
+// Larger graphs: what one of many random orders needs is enough.
+TEST(Solve, NeedsNoMoreThanRandomOrders) {
+  std::mt19937 random(7);
+  for (int i = 0; i < 15; ++i) {
+    OverlapProblem problem = randomProblem(random, 60);
+    problem.memoryLimit = randomPeak(problem, random, 200);
+    OverlapSchedule schedule = solve(problem);
+    ASSERT_EQ(schedule.status, OverlapStatus::Ok) << i;
+    ASSERT_EQ(verify(problem, schedule), "");
+  }
+}
+
 TEST(Solve, RandomLimitsAreKept) {
   std::mt19937 random(4);
   int infeasible = 0;

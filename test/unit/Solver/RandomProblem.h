@@ -2,6 +2,7 @@
 #pragma once
 #include "comm/Solver/OverlapProblem.h"
 #include <algorithm>
+#include <limits>
 #include <random>
 
 namespace comm::solver {
@@ -70,6 +71,66 @@ inline OverlapProblem layeredProblem(int layers, int streams, double computeUs, 
   for (OverlapValue &value : problem.values)
     value.kept = value.users.empty();
   return problem;
+}
+
+/// Layers in which the branch that the program has first keeps bytes while the other one needs many for a short time:
+/// only the second branch first needs little memory. Whoever takes what needs least now takes the wrong one.
+inline OverlapProblem spendFirstProblem(int layers) {
+  OverlapProblem problem;
+  int32_t last = -1;
+  auto add = [&](double us, Resource resource, std::vector<int32_t> needs, int64_t bytes) {
+    auto id = static_cast<int32_t>(problem.ops.size());
+    problem.ops.push_back({us, resource, needs, 0.9, 1});
+    problem.values.push_back({bytes, id, {}, false});
+    for (int32_t need : needs)
+      problem.values[need].users.push_back(id);
+    return id;
+  };
+  for (int layer = 0; layer < layers; ++layer) {
+    std::vector<int32_t> needs;
+    if (last >= 0)
+      needs.push_back(last);
+    int32_t keeps = add(10, Resource::Compute, needs, 20);
+    int32_t kept = add(20, Resource::ScaleUp, {keeps}, 20);
+    int32_t spends = add(30, Resource::Compute, needs, 100);
+    int32_t more = add(10, Resource::Compute, {spends}, 90);
+    int32_t little = add(20, Resource::ScaleUp, {more}, 5);
+    last = add(5, Resource::Compute, {kept, little}, 10);
+  }
+  problem.values.back().kept = true;
+  return problem;
+}
+
+/// Bytes that some order of the program needs: the least of `tries` orders taken at random.
+inline int64_t randomPeak(const OverlapProblem &problem, std::mt19937 &random, int tries) {
+  auto least = std::numeric_limits<int64_t>::max();
+  auto n = static_cast<int32_t>(problem.ops.size());
+  for (int i = 0; i < tries; ++i) {
+    std::vector<int32_t> missing(problem.ops.size(), 0), ready;
+    std::vector<std::vector<int32_t>> successors(problem.ops.size());
+    for (int32_t op = 0; op < n; ++op) {
+      for (int32_t need : problem.ops[op].needs)
+        successors[need].push_back(op);
+      missing[op] = static_cast<int32_t>(problem.ops[op].needs.size());
+      if (missing[op] == 0)
+        ready.push_back(op);
+    }
+    std::vector<Step> order;
+    while (!ready.empty()) {
+      std::swap(ready[random() % ready.size()], ready.back());
+      int32_t op = ready.back();
+      ready.pop_back();
+      bool collective = problem.ops[op].isCollective();
+      order.push_back({op, collective ? StepKind::Start : StepKind::Run});
+      if (collective)
+        order.push_back({op, StepKind::Wait});
+      for (int32_t next : successors[op])
+        if (--missing[next] == 0)
+          ready.push_back(next);
+    }
+    least = std::min(least, evaluate(problem, order).peakBytes);
+  }
+  return least;
 }
 
 } // namespace comm::solver

@@ -1,11 +1,12 @@
 //===- BufferPlan.cpp - greedy best fit of buffers in an arena ------------===//
-#include "passes/Lower/BufferPlan.h"
+#include "comm/Solver/BufferPlan.h"
 #include <algorithm>
 #include <limits>
 #include <map>
 #include <numeric>
+#include <random>
 
-namespace comm::plan {
+namespace comm::solver {
 namespace {
 
 int64_t aligned(int64_t bytes) { return (bytes + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment; }
@@ -58,8 +59,9 @@ public:
   Placer(const std::vector<BufferRequest> &requests, int64_t times)
       : requests(requests), index(times), offsets(requests.size(), 0) {}
 
-  /// Smallest gap that fits between the buffers alive at the same time; the lowest of equal ones.
-  void place(int32_t id) {
+  /// Smallest gap that fits between the buffers alive at the same time, the lowest of equal ones; with `lowest` the
+  /// lowest gap.
+  void place(int32_t id, bool lowest) {
     const BufferRequest &request = requests[id];
     neighbours.clear();
     index.query(request.first, request.last, neighbours);
@@ -69,7 +71,7 @@ public:
     for (int32_t other : neighbours) {
       int64_t gap = offsets[other] - end;
       if (gap >= bytes && gap < bestGap) {
-        bestGap = gap;
+        bestGap = lowest ? 0 : gap;
         best = end;
       }
       end = std::max(end, offsets[other] + aligned(requests[other].bytes));
@@ -104,7 +106,7 @@ int64_t mostLive(const std::vector<BufferRequest> &requests) {
 enum class Order { Size, Duration, Area, Time };
 constexpr Order kOrders[] = {Order::Size, Order::Area, Order::Duration, Order::Time};
 
-BufferPlan planInOrder(const std::vector<BufferRequest> &requests, int64_t times, Order order) {
+std::vector<int32_t> sortedIds(const std::vector<BufferRequest> &requests, Order order, bool sharedFirst) {
   std::vector<int32_t> ids(requests.size());
   std::iota(ids.begin(), ids.end(), 0);
   auto key = [&](int32_t id) -> double {
@@ -123,21 +125,88 @@ BufferPlan planInOrder(const std::vector<BufferRequest> &requests, int64_t times
     return 0;
   };
   std::sort(ids.begin(), ids.end(), [&](int32_t a, int32_t b) {
-    if (requests[a].shared != requests[b].shared)
+    if (sharedFirst && requests[a].shared != requests[b].shared)
       return requests[a].shared;
     double x = key(a), y = key(b);
     return x != y ? x < y : std::make_pair(-requests[a].bytes, a) < std::make_pair(-requests[b].bytes, b);
   });
+  return ids;
+}
+
+BufferPlan placeAll(const std::vector<BufferRequest> &requests, int64_t times, const std::vector<int32_t> &ids,
+                    bool lowest) {
   Placer placer(requests, times);
   BufferPlan plan;
   for (int32_t id : ids) {
-    placer.place(id);
+    placer.place(id, lowest);
     if (requests[id].shared)
-      plan.sharedBytes = placer.top;
+      plan.sharedBytes = std::max(plan.sharedBytes, placer.offsets[id] + aligned(requests[id].bytes));
   }
   plan.offsets = std::move(placer.offsets);
   plan.arenaBytes = placer.top;
   return plan;
+}
+
+bool isSmaller(const BufferPlan &a, const BufferPlan &b) {
+  return std::make_pair(a.arenaBytes, a.sharedBytes) < std::make_pair(b.arenaBytes, b.sharedBytes);
+}
+
+/// Placements until one is within the limit: the other rules first, then changes of the best order, in which a buffer
+/// that lies on top is placed earlier.
+void squeeze(const std::vector<BufferRequest> &requests, int64_t times, int64_t limit, BufferPlan &best) {
+  std::vector<int32_t> ids;
+  bool lowest = false;
+  int64_t current = std::numeric_limits<int64_t>::max();
+  auto consider = [&](BufferPlan plan) {
+    if (isSmaller(plan, best))
+      best = std::move(plan);
+    return best.arenaBytes <= limit;
+  };
+  for (bool sharedFirst : {true, false})
+    for (bool first : {false, true})
+      for (Order order : kOrders) {
+        std::vector<int32_t> sorted = sortedIds(requests, order, sharedFirst);
+        BufferPlan plan = placeAll(requests, times, sorted, first);
+        if (plan.arenaBytes < current) {
+          current = plan.arenaBytes;
+          lowest = first;
+          ids = std::move(sorted);
+        }
+        if (consider(std::move(plan)))
+          return;
+      }
+  // Time for some 400,000 buffers, however many there are at once. Where no change helps for long, from a new order.
+  std::mt19937 random(1);
+  auto n = static_cast<int64_t>(requests.size());
+  BufferPlan at = placeAll(requests, times, ids, lowest);
+  int64_t idle = 0;
+  for (int64_t left = std::clamp<int64_t>(400000 / n, 20, 10000); left > 0; --left) {
+    std::vector<int32_t> changed = ids;
+    if (++idle > 300) {
+      for (size_t i = changed.size(); i > 1; --i)
+        std::swap(changed[i - 1], changed[random() % i]);
+      lowest = true;
+      at.arenaBytes = std::numeric_limits<int64_t>::max();
+      idle = 0;
+    } else {
+      std::vector<size_t> onTop;
+      for (size_t place = 0; place < ids.size(); ++place)
+        if (at.offsets[ids[place]] + aligned(requests[ids[place]].bytes) == at.arenaBytes)
+          onTop.push_back(place);
+      size_t from = onTop.empty() || random() % 4 == 0 ? random() % ids.size() : onTop[random() % onTop.size()];
+      auto first = changed.begin() + static_cast<std::ptrdiff_t>(random() % (from + 1));
+      auto moved = changed.begin() + static_cast<std::ptrdiff_t>(from);
+      std::rotate(first, moved, moved + 1);
+    }
+    BufferPlan plan = placeAll(requests, times, changed, lowest);
+    if (plan.arenaBytes > at.arenaBytes)
+      continue;
+    idle = plan.arenaBytes < at.arenaBytes ? 0 : idle;
+    ids = std::move(changed);
+    at = plan;
+    if (consider(std::move(plan)))
+      return;
+  }
 }
 } // namespace
 
@@ -153,7 +222,7 @@ std::string check(const std::vector<BufferRequest> &requests) {
   return requests.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()) ? "too many buffers" : "";
 }
 
-BufferPlan planBuffers(const std::vector<BufferRequest> &requests) {
+BufferPlan planBuffers(const std::vector<BufferRequest> &requests, int64_t limit) {
   int64_t times = 1;
   for (const BufferRequest &request : requests)
     times = std::max(times, request.last + 1);
@@ -161,13 +230,15 @@ BufferPlan planBuffers(const std::vector<BufferRequest> &requests) {
   bool have = false;
   int64_t bound = mostLive(requests);
   for (Order order : kOrders) {
-    BufferPlan plan = planInOrder(requests, times, order);
-    if (!have || std::make_pair(plan.arenaBytes, plan.sharedBytes) < std::make_pair(best.arenaBytes, best.sharedBytes))
+    BufferPlan plan = placeAll(requests, times, sortedIds(requests, order, true), false);
+    if (!have || isSmaller(plan, best))
       best = std::move(plan);
     have = true;
     if (best.arenaBytes == bound)
       break;
   }
+  if (limit > 0 && best.arenaBytes > limit && bound <= limit)
+    squeeze(requests, times, limit, best);
   best.lowerBound = bound;
   return best;
 }
@@ -221,4 +292,4 @@ std::string verify(const std::vector<BufferRequest> &requests, const BufferPlan 
   return "";
 }
 
-} // namespace comm::plan
+} // namespace comm::solver
