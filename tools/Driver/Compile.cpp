@@ -16,6 +16,7 @@
 #include "mlir/Pass/PassManager.h"
 #include "passes/Lower/Codegen/Codegen.h"
 #include "passes/Pipeline.h"
+#include "tools/Driver/CompileSummary.h"
 #include "tools/Driver/Diagnostics.h"
 #include "tools/Driver/Driver.h"
 #include "tools/Driver/NpzShapes.h"
@@ -25,7 +26,6 @@
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Format.h"
-#include "llvm/Support/JSON.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 #include <chrono>
@@ -58,7 +58,6 @@ private:
   void addReferences();
   void addGrid();
   void progress(Phase phase, const std::string &what);
-  void printSummary(const ::comm::exe::Executable &executable, const std::string &path, uint64_t bytes);
   std::string outputPath() const;
   bool embedsWeights(const std::string &path) const;
   std::string phaseFacts(Phase phase);
@@ -404,7 +403,7 @@ int Compiler::exportFile() {
       !options.quiet)
     llvm::errs() << "warning: " << comm_last_error() << "; commrun will ask for --trust-native\n";
   progress(Phase::Export, path);
-  printSummary(executable, path, bytes.size());
+  printCompileSummary(options, executable, path, bytes.size());
   return kOk;
 }
 
@@ -432,62 +431,6 @@ int Compiler::prove(::comm::exe::Executable &executable) {
   for (const std::string &line : proveEntries(executable, problems))
     executable.explain.push_back("proof  " + line);
   return kOk;
-}
-
-void Compiler::printSummary(const ::comm::exe::Executable &executable, const std::string &path, uint64_t bytes) {
-  if (options.explain && !options.json)
-    for (const std::string &line : executable.explain)
-      llvm::outs() << line << "\n";
-  auto prediction = [&](const char *key) {
-    auto it = executable.predictions.find(key);
-    return it == executable.predictions.end() ? 0.0 : it->second;
-  };
-  if (options.json) {
-    llvm::json::Object predictions;
-    for (const auto &[key, value] : executable.predictions)
-      predictions[key] = value;
-    llvm::json::Array entries;
-    for (const auto &entry : executable.entries)
-      entries.push_back(entry.name);
-    llvm::json::Array explain;
-    for (const std::string &line : executable.explain)
-      explain.push_back(line);
-    llvm::outs() << llvm::json::Value(llvm::json::Object{
-                        {"output", path},
-                        {"explain", std::move(explain)},
-                        {"bytes", static_cast<int64_t>(bytes)},
-                        {"ranks", executable.entries.empty() ? 0 : executable.entries[0].split.grid.ranks()},
-                        {"entries", std::move(entries)},
-                        {"predictions", std::move(predictions)}})
-                 << "\n";
-    return;
-  }
-  if (options.quiet)
-    return;
-  std::string grid;
-  for (const commc::Axis &axis : options.grid)
-    grid += (grid.empty() ? "" : ", ") + axis.name + " " + std::to_string(axis.size);
-  llvm::outs() << "model    " << executable.modelName << ", " << executable.entries.size()
-               << (executable.entries.size() == 1 ? " entry\n" : " entries\n");
-  llvm::outs() << "plan     " << (executable.entries.empty() ? 1 : executable.entries[0].split.grid.ranks())
-               << " ranks (" << grid << ")\n";
-  for (const auto &entry : executable.entries) {
-    double hidden = prediction(("hidden_us." + entry.name).c_str()),
-           exposed = prediction(("exposed_us." + entry.name).c_str());
-    if (hidden + exposed <= 0)
-      continue;
-    llvm::outs() << llvm::format("predict  step %.3f ms  compute %.3f  exposed comm %.3f (hidden %.3f = %.0f%%)",
-                                 prediction(("step_us." + entry.name).c_str()) / 1e3,
-                                 prediction(("compute_us." + entry.name).c_str()) / 1e3, exposed / 1e3, hidden / 1e3,
-                                 100 * hidden / (hidden + exposed))
-                 << (executable.entries.size() > 1 ? "  " + entry.name : "") << "\n";
-  }
-  double arena = prediction("arena_bytes_per_rank"), peak = prediction("peak_bytes_per_rank");
-  llvm::outs() << llvm::format("memory   %.1f MiB per rank: arena %.1f, weights, inputs and outputs %.1f\n",
-                               peak / 1048576.0, arena / 1048576.0, (peak - arena) / 1048576.0);
-  llvm::outs() << "next     commrun " << path << " --verify\n";
-  if (!options.explain)
-    llvm::outs() << "notes    " << executable.explain.size() << " decisions: see --explain\n";
 }
 
 int Compiler::run() {
