@@ -17,7 +17,7 @@ def models(tmp_path_factory):
 
 
 # On a GPU these small kernels are launches, and the scheduler thinks of a few more ops as joined than the lowering joins.
-MACHINES = {"cpu": ((), 0.07), "1Gbit": (("--link=1Gbit,50us",), 0.07), "h100": (("--topology=h100_sxm",), 0.15)}
+MACHINES = {"cpu": ((), 0.02), "1Gbit": (("--link=1Gbit,50us",), 0.02), "h100": (("--topology=h100_sxm",), 0.06)}
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -29,6 +29,8 @@ def test_agrees_with_the_scheduler(tmp_path, home, models, name, plan, machine):
     tools.compile_model(models[name], executable, 2, [], plan, *flags, "-q")
     said = tools.json_output(commc("inspect", executable, "--json"))["predictions"]
     simulated = tools.json_output(commc("simulate", executable, "--json", *flags))["entries"][0]
-    assert simulated["compute_us"] == pytest.approx(said["compute_us.main"], rel=share)
     assert simulated["step_us"] == pytest.approx(said["step_us.main"], rel=share)
-    assert simulated["exposed_us"] == pytest.approx(said["exposed_us.main"], abs=share * simulated["step_us"])
+    # What a collective takes from the compute beside it, and a norm that is fused with one, is compute to the one and communication to the other.
+    both = said["compute_us.main"] + said["exposed_us.main"]
+    assert simulated["compute_us"] + simulated["exposed_us"] == pytest.approx(both, rel=share)
+    assert simulated["compute_us"] == pytest.approx(said["compute_us.main"], rel=0.15)
