@@ -142,8 +142,13 @@ double OpTimes::of(Operation *op) const {
 double OpTimes::ofLoop(ArrayRef<Operation *> ops, int64_t bytes) const {
   cost::MemoryQuery query;
   query.bytes = bytes;
-  for (Operation *op : ops)
+  for (Operation *op : ops) {
     query.flops += flopsOf(op);
+    if (isa<RMSNormOp, LayerNormOp, SoftmaxOp, linalg::ReduceOp>(op))
+      query.kind = "norm";
+    else if (query.kind.empty() && isFusible(op))
+      query.kind = "loop";
+  }
   if (!ops.empty() && ops[0]->getNumResults() > 0)
     query.dtype = dtypeOf(ops[0]->getResult(0).getType());
   return model->memoryUs(query);
@@ -169,7 +174,7 @@ double OpTimes::ofCollective(Operation *collective) const {
   StringRef name = collective->getName().stripDialect();
   int64_t parts = name == "all_reduce_norm" ? 1 : name == "scatter_norm_gather" ? asked.ranks : 0;
   if (parts > 0)
-    us += model->memoryUs({4 * asked.bytes / parts, 0, asked.dtype});
+    us += model->memoryUs({4 * asked.bytes / parts, 0, asked.dtype, "norm"});
   return us;
 }
 

@@ -44,8 +44,8 @@ struct CollectiveKey {
 struct Tuning {
   std::map<CollectiveKey, Curve> collectives;
   std::map<std::string, Cloud> gemms, attentions; // by element type
-  Curve memory;
-  double chunkOverheadUs = -1; // below zero: not measured
+  std::map<std::string, Curve> memory;            ///< by kind; one without rows is taken for a copy
+  double chunkOverheadUs = -1;                    // below zero: not measured
 
   double collective(const Topology &, const CollectiveQuery &) const;
   double gemm(const GemmQuery &) const;

@@ -163,7 +163,10 @@ double Tuning::attention(const AttentionQuery &q) const {
 }
 
 double Tuning::memoryBound(const MemoryQuery &q) const {
-  return memory.empty() ? 0 : std::exp(memory.at(static_cast<double>(q.bytes)));
+  auto it = memory.find(q.kind);
+  if (it == memory.end())
+    it = memory.find("");
+  return it == memory.end() ? 0 : std::exp(it->second.at(static_cast<double>(q.bytes)));
 }
 
 //===--- the file ---------------------------------------------------------===//
@@ -219,8 +222,9 @@ public:
     });
     rows("memory", [&](const Json &row) {
       MemoryQuery q;
+      q.kind = text(row, "kind", "");
       q.bytes = integer(row, "bytes", 1, int64_t(1) << 50);
-      ratio(row, memoryPrior(topo, q), [&](double r) { tuning.memory.add(static_cast<double>(q.bytes), r); });
+      ratio(row, memoryPrior(topo, q), [&](double r) { tuning.memory[q.kind].add(static_cast<double>(q.bytes), r); });
     });
     message = error;
     return error.empty();

@@ -29,8 +29,8 @@ namespace {
 
 class Bench {
 public:
-  Bench(std::string folder, bool quick, const std::vector<int64_t> &ranks)
-      : folder(std::move(folder)), quick(quick), ranks(ranks) {
+  Bench(std::string folder, bool quick, const std::vector<int64_t> &ranks, CompileBenchKernels compile)
+      : folder(std::move(folder)), quick(quick), ranks(ranks), compile(compile) {
     std::string unused;
     auto cores = static_cast<int64_t>(std::thread::hardware_concurrency());
     busy = ranks.empty() ? 1 : std::max<int64_t>(1, std::min(ranks[0], cores));
@@ -40,7 +40,7 @@ public:
   bool run() {
     file = {{"format", "commc-tuning"}, {"version", 1}, {"topology", "cpu"}};
     std::cerr << "compute on " << busy << (busy == 1 ? " rank\n" : " ranks at once\n");
-    bool ok = memory() && products("f32", DType::F32) && products("bf16", DType::BF16) && attention();
+    bool ok = memory() && kernels() && products("f32", DType::F32) && products("bf16", DType::BF16) && attention();
     for (int64_t n : ranks)
       ok = ok && collectives(n);
     return ok && (ranks.empty() || asynchronous(ranks[0]));
@@ -118,6 +118,43 @@ private:
     }
     if (copyRate > 0) // a copy streams at what counts as 0.8 of the bandwidth
       file["device"]["memory_bytes_per_us"] = copyRate / topology.device.memoryFraction;
+    return true;
+  }
+
+  /// Loops that the compiler makes: rows of their own, since they read and write more than one buffer.
+  bool kernels() {
+    std::vector<BenchKernel> list;
+    for (const char *kind : {"loop", "norm"})
+      for (int64_t rows : {16, 64, 256, 1024})
+        if (!quick || rows <= 256)
+          list.push_back({kind, rows, 1024});
+    std::vector<NativeObject> objects;
+    if (!compile(list, objects, error))
+      return false;
+    for (const BenchKernel &kernel : list) {
+      bool norm = kernel.kind == "norm";
+      Shape whole = {kernel.rows, kernel.columns};
+      int64_t bytes = (norm ? 4 : 3) * byteSize(DType::F32, whole) + (norm ? kernel.columns * 4 : 0);
+      double us = 0;
+      if (!perRepeat(
+              busy, static_cast<double>(bytes) / 2e4,
+              [&](Probe &p, int64_t repeats) {
+                p.native(objects, {});
+                std::vector<int32_t> in{p.buffer(DType::F32, whole), p.buffer(DType::F32, whole)}, out;
+                if (norm)
+                  in.push_back(p.buffer(DType::F32, {kernel.columns}));
+                for (int i = 0; i < (norm ? 2 : 1); ++i)
+                  out.push_back(p.buffer(DType::F32, whole));
+                for (int64_t i = 0; i < repeats; ++i)
+                  p.command("kernel", in, out, {{"symbol", kernel.symbol}, {"iterations", kernel.iterations}});
+              },
+              us))
+        return false;
+      if (us <= 0)
+        continue;
+      file["memory"].push_back({{"kind", kernel.kind}, {"bytes", bytes}, {"us", us}});
+      std::cerr << kernel.kind << " " << bytes << " bytes: " << us << " us\n";
+    }
     return true;
   }
 
@@ -291,6 +328,7 @@ private:
   std::string folder;
   bool quick;
   std::vector<int64_t> ranks;
+  CompileBenchKernels compile;
   int64_t busy = 1; ///< ranks that compute at once
   comm::cost::Topology topology;
   Json file;
@@ -299,7 +337,7 @@ private:
 
 } // namespace
 
-int commc::runBench(int argc, char **argv) {
+int commc::runBench(int argc, char **argv, CompileBenchKernels compile) {
   std::string output = "tuning.json";
   std::vector<int64_t> ranks;
   bool quick = false;
@@ -330,7 +368,7 @@ int commc::runBench(int argc, char **argv) {
     printError("E202", "cannot make a folder for the probes: " + failed.message(), folder.string(), "set TMPDIR");
     return kUsage;
   }
-  Bench bench(folder.string(), quick, ranks);
+  Bench bench(folder.string(), quick, ranks, compile);
   bool ok = bench.run();
   std::filesystem::remove_all(folder, failed);
   if (!ok) {

@@ -9,7 +9,7 @@ int main(int argc, char **argv) {
   if (argc > 1 && !std::strcmp(argv[1], "cost"))
     return commc::runCost(argc - 1, argv + 1);
   if (argc > 1 && !std::strcmp(argv[1], "bench"))
-    return commc::runBench(argc - 1, argv + 1);
+    return commc::runBench(argc - 1, argv + 1, commc::compileBenchKernels);
   commc::Options options;
   int code = commc::parseOptions(argc, argv, options);
   if (code >= 0)

@@ -48,6 +48,7 @@ struct MemoryQuery {
   int64_t bytes = 0; ///< read and written
   int64_t flops = 0;
   std::string dtype = "f32";
+  std::string kind{}; ///< of rows that measured it: "" copies, "loop" elementwise chains, "norm" what needs whole rows
 };
 
 /// What slows what when a collective runs beside compute (rule T = max(Tc (1 + kc), Tm (1 + km))).

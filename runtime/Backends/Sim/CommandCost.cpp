@@ -133,8 +133,14 @@ ComputeQuery computeQuery(const exe::Program &program, const exe::Command &c, co
   } else {
     q.memory.bytes = in + out;
   }
-  if (kernel)
+  if (c.op == "kernel")
+    q.memory.kind = "loop";
+  if (kernel) {
     q.memory.flops = kernelFlops(*kernel);
+    for (const exe::KernelStep &step : kernel->steps)
+      if (step.op == "rms_norm" || step.op == "layer_norm" || step.op == "softmax" || step.op == "reduce")
+        q.memory.kind = "norm";
+  }
   q.bytes = q.memory.bytes;
   if (q.memory.bytes <= 0)
     q.kind = ComputeQuery::None; // nothing is there to work on
@@ -176,6 +182,7 @@ CollectiveCost collectiveCost(const exe::Program &program, const exe::Command &c
   int64_t fused = residual ? 4 * bytesOf(*residual) : 0;
   cost.local.dtype = exe::dtypeName(in->dtype);
   cost.local.bytes = fused;
+  cost.local.kind = fused > 0 ? "norm" : "";
   if (members <= 1) {
     bool inPlace = c.inputs[0] == c.outputs[0];
     cost.local.bytes += inPlace ? 0 : 2 * bytesOf(*out);

@@ -38,7 +38,8 @@ TEST(Tuning, RowsOverrideFormulas) {
   std::string error;
   ASSERT_TRUE(model.addTuning(file(R"("collectives": [{"op": "all_reduce", "ranks": 2, "bytes": 4096, "us": 7},
     {"op": "all_reduce", "ranks": 2, "bytes": 16384, "us": 20}],
-    "gemm": [{"dtype": "f32", "m": 64, "n": 64, "k": 64, "us": 99}], "memory": [{"bytes": 1000, "us": 3}],
+    "gemm": [{"dtype": "f32", "m": 64, "n": 64, "k": 64, "us": 99}], "memory": [{"bytes": 1000, "us": 3},
+    {"kind": "loop", "bytes": 1000, "us": 8}],
     "attention": [{"dtype": "f32", "new_tokens": 16, "heads": 4, "head_dim": 64, "us": 44}], "chunk_overhead_us": 9)"),
                               error))
       << error;
@@ -51,6 +52,8 @@ TEST(Tuning, RowsOverrideFormulas) {
   gemm.m = gemm.n = gemm.k = 64;
   EXPECT_NEAR(model.gemmUs(gemm), 99, 1e-9);
   EXPECT_NEAR(model.memoryUs({1000, 0, "f32"}), 3, 1e-9);
+  EXPECT_NEAR(model.memoryUs({1000, 0, "f32", "loop"}), 8, 1e-9);
+  EXPECT_NEAR(model.memoryUs({1000, 0, "f32", "norm"}), 3, 1e-9); // no rows of its own
   AttentionQuery attention;
   attention.newTokens = 16;
   attention.heads = attention.kvHeads = 4;
