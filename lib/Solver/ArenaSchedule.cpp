@@ -7,7 +7,7 @@
 
 namespace comm::solver {
 namespace {
-constexpr int kTries = 6; ///< schedules, the first included
+constexpr int kTries = 5; ///< schedules, the first included
 
 int64_t arenaOf(const OverlapProblem &problem, const OverlapSchedule &schedule, int64_t limit) {
   return planBuffers(bufferRequests(problem, schedule.order), limit).arenaBytes;
@@ -45,9 +45,9 @@ PlacedSchedule solveInArena(const OverlapProblem &problem, int64_t arenaLimit) {
   if (best.schedule.status != OverlapStatus::Ok || arenaLimit <= 0)
     return best;
   OverlapProblem tighter = problem;
-  int64_t arena = best.arenaBytes, limit = std::min(arenaLimit, best.schedule.times.peakBytes);
+  int64_t arena = best.arenaBytes, less = kBufferAlignment, limit = std::min(arenaLimit, best.schedule.times.peakBytes);
   for (int i = 1; i < kTries && best.arenaBytes > arenaLimit; ++i) {
-    limit -= std::max(arena - arenaLimit, kBufferAlignment);
+    limit -= less = std::max(arena - arenaLimit, 3 * less);
     if (limit <= 0)
       break;
     tighter.memoryLimit = limit;

@@ -221,7 +221,6 @@ static std::vector<MemorySearch> memorySearches(const Graph &graph) {
   size_t steps = graph.steps.size();
   std::vector<MemorySearch> all(2);
   all[0].width = 256;
-  all[0].work = 300000;
   all[1].kind = MemorySearch::Beam;
   all[1].width = 24;
   if (steps <= 400) {
@@ -235,7 +234,7 @@ static std::vector<MemorySearch> memorySearches(const Graph &graph) {
   }
   for (MemorySearch &search : all) {
     search.enough = graph.problem.memoryLimit;
-    search.work = std::max<int64_t>(search.work, 2000000);
+    search.work = 600000;
   }
   return all;
 }

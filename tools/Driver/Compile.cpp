@@ -319,7 +319,7 @@ int Compiler::runPhase(Phase phase, const PipelineOptions &pipeline) {
 
 /// Where the buffers of a schedule do not fit although its bytes do, it is made again with a smaller limit.
 int Compiler::lowerWithinLimit() {
-  constexpr int tries = 4;
+  constexpr int tries = 5;
   PipelineOptions pipeline = pipelineOptions();
   for (int i = 1;; ++i) {
     pipeline.lower.strict = !unscheduled || i == tries;
@@ -328,7 +328,8 @@ int Compiler::lowerWithinLimit() {
     auto over = (*module)->getAttrOfType<IntegerAttr>(kOverBytesAttr);
     if (!over)
       return kOk;
-    pipeline.scheduleReserve += over.getInt();
+    // Much more each time: a few bytes less often give the same schedule.
+    pipeline.scheduleReserve += std::max(over.getInt(), 3 * pipeline.scheduleReserve);
     module = unscheduled->clone();
     explain(*module, "memory",
             "buffers needed " + Twine(over.getInt()) + " bytes more than the limit leaves: scheduled again with " +

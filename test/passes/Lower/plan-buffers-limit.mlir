@@ -5,8 +5,8 @@
 
 // At most 576 bytes are alive at once, but the first placements need 640: free bytes do not lie in one piece. Under a limit that leaves no more
 // than those 576 (64 are the output's) other placements are tried until one fits. Below that nothing helps.
-// OVER: module attributes {comm.over_bytes = 40 : i64}
-// ERROR: error[E501]: 'split_holes' needs 640 bytes per rank, the limit is 600 bytes
+// OVER: comm.over_bytes = 104 : i64
+// ERROR: error[E501]: 'split_holes' needs 704 bytes per rank, the limit is 600 bytes
 // CHECK-LABEL: func.func @split_holes
 // CHECK-SAME:    comm.arena_bytes = 640 : i64
 // TIGHT-LABEL: func.func @split_holes
@@ -17,11 +17,11 @@ func.func @split_holes(%y: memref<16xf32> {comm.output}) attributes {comm.entry}
   %b = comm.buffer : memref<16xf32>
   comm.command "fill" outs(%b : memref<16xf32>) {value = 0.0 : f64}
   %e = comm.buffer : memref<32xf32>
-  comm.command "matmul" ins(%c : memref<64xf32>) outs(%e : memref<32xf32>) {}
+  comm.command "matmul" ins(%c, %c : memref<64xf32>, memref<64xf32>) outs(%e : memref<32xf32>) {}
   %d = comm.buffer : memref<48xf32>
-  comm.command "matmul" ins(%b : memref<16xf32>) outs(%d : memref<48xf32>) {}
+  comm.command "matmul" ins(%b, %b : memref<16xf32>, memref<16xf32>) outs(%d : memref<48xf32>) {}
   %a = comm.buffer : memref<64xf32>
-  comm.command "matmul" ins(%d : memref<48xf32>) outs(%a : memref<64xf32>) {}
+  comm.command "matmul" ins(%d, %d : memref<48xf32>, memref<48xf32>) outs(%a : memref<64xf32>) {}
   comm.command "matmul" ins(%a, %e : memref<64xf32>, memref<32xf32>) outs(%y : memref<16xf32>) {}
   return
 }
