@@ -102,14 +102,15 @@ Value EntryImporter::lookup(const std::string &name) {
 }
 
 /// Zeros and numbers of which one added to a score hides it: what a mask of attention is made of.
-static bool isMask(DenseElementsAttr data) {
+/// `whole`: both kinds must be there.
+static bool isMask(DenseElementsAttr data, bool whole) {
   bool zeros = false, hidden = false;
   for (const APFloat &x : data.getValues<APFloat>()) {
     if (!x.isZero() && (!x.isNegative() || x.convertToDouble() > -9900))
       return false;
     (x.isZero() ? zeros : hidden) = true;
   }
-  return zeros && hidden;
+  return !whole || (zeros && hidden);
 }
 
 /// Weights stay in the file; integers (shapes, positions), single numbers and masks come in, so that shape arithmetic
@@ -125,9 +126,18 @@ Value EntryImporter::tensorValue(const onnx::Tensor &tensor, const std::string &
   bool small =
       isa<FloatType>(element) ? type.getNumElements() <= 1 : type.getNumElements() <= ValueBuilder::kMaxFoldedElements;
   Location loc = locOf(name);
-  if (isa<FloatType>(element) && type.getRank() >= 2 && type.getNumElements() > 1 &&
-      type.getNumElements() <= ValueBuilder::kMaxFoldedElements)
-    small = isMask(DenseElementsAttr::getFromRawBuffer(type, bytes));
+  constexpr int64_t kMaxMaskElements = 1 << 22, kFirst = 16; // up to 2048 queries and keys
+  if (isa<FloatType>(element) && type.getRank() >= 2 && type.getNumElements() > kFirst &&
+      type.getNumElements() <= kMaxMaskElements) {
+    // A few elements tell other weights.
+    auto first = RankedTensorType::get({kFirst}, element);
+    small = isMask(DenseElementsAttr::getFromRawBuffer(first,
+                                                       bytes.take_front(bytes.size() / type.getNumElements() * kFirst)),
+                   false) &&
+            isMask(DenseElementsAttr::getFromRawBuffer(type, bytes), true);
+  } else if (isa<FloatType>(element) && type.getRank() >= 2 && type.getNumElements() > 1) {
+    small = type.getNumElements() <= kFirst && isMask(DenseElementsAttr::getFromRawBuffer(type, bytes), true);
+  }
   if (small || tensor.file.empty()) {
     if (element.isInteger(1)) {
       SmallVector<bool> bools(bytes.size());

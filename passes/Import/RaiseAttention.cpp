@@ -75,26 +75,95 @@ std::optional<SmallVector<bool>> shownBy(DenseElementsAttr attr) {
   return shown;
 }
 
-/// Offset of a constant that shows exactly j <= i + offset over its last two dimensions; none otherwise.
+/// Offset with which exactly j <= i + offset is shown; none when it is not so.
+std::optional<int64_t> causalOffset(int64_t queries, int64_t keys, llvm::function_ref<bool(int64_t, int64_t)> shows) {
+  int64_t offset = -queries; // the last row says it
+  while (offset + queries < keys && shows(queries - 1, offset + queries))
+    ++offset;
+  if (offset == -queries)
+    return std::nullopt; // it shows nothing
+  for (int64_t i = 0; i < queries; ++i)
+    for (int64_t j = 0; j < keys; ++j)
+      if (shows(i, j) != (j <= i + offset))
+        return std::nullopt;
+  return offset;
+}
+
+/// Numbers of a constant that change along dimension `dim` of the value only: as they are, or repeated along others.
+std::optional<SmallVector<int64_t>> numbersAlong(Value value, int64_t dim) {
+  SmallVector<int64_t> kept;
+  auto broadcast = value.getDefiningOp<linalg::BroadcastOp>();
+  for (int64_t d = 0, rank = tensorTypeOf(value).getRank(); d < rank; ++d)
+    if (!broadcast || !llvm::is_contained(broadcast.getDimensions(), d))
+      kept.push_back(d);
+  DenseElementsAttr attr;
+  if (!matchPattern(broadcast ? broadcast.getInput() : value, m_Constant(&attr)))
+    return std::nullopt;
+  for (auto [d, size] : llvm::zip_equal(kept, attr.getType().getShape()))
+    if (d != dim && size != 1)
+      return std::nullopt;
+  SmallVector<int64_t> numbers;
+  for (const APInt &x : attr.getValues<APInt>())
+    numbers.push_back(x.getSExtValue());
+  numbers.resize(shapeOf(value)[dim], numbers.empty() ? 0 : numbers.front()); // one number stands for all
+  return numbers;
+}
+
+/// The comparison of positions of keys with positions of queries, which is too large to be folded.
+std::optional<int64_t> matchCausalComparison(arith::CmpIOp compare) {
+  if (!isa<IntegerType>(getElementTypeOrSelf(compare.getLhs())))
+    return std::nullopt;
+  for (bool keysLeft : {true, false}) {
+    auto left = numbersAlong(compare.getLhs(), keysLeft ? 3 : 2),
+         right = numbersAlong(compare.getRhs(), keysLeft ? 2 : 3);
+    if (!left || !right)
+      continue;
+    const SmallVector<int64_t> &keys = keysLeft ? *left : *right, &queries = keysLeft ? *right : *left;
+    arith::CmpIPredicate predicate = compare.getPredicate();
+    auto shows = [&](int64_t i, int64_t j) {
+      int64_t a = keysLeft ? keys[j] : queries[i], b = keysLeft ? queries[i] : keys[j];
+      switch (predicate) {
+      case arith::CmpIPredicate::slt:
+        return a < b;
+      case arith::CmpIPredicate::sle:
+        return a <= b;
+      case arith::CmpIPredicate::sgt:
+        return a > b;
+      case arith::CmpIPredicate::sge:
+        return a >= b;
+      default:
+        return false; // no order of positions
+      }
+    };
+    if (std::optional<int64_t> offset = causalOffset(queries.size(), keys.size(), shows))
+      return offset;
+  }
+  return std::nullopt;
+}
+
+/// Offset of a mask that shows exactly j <= i + offset over its last two dimensions; none otherwise.
 std::optional<int64_t> matchCausal(Value mask, ArrayRef<int64_t> full) {
   DenseElementsAttr attr;
   ArrayRef<int64_t> shape = shapeOf(mask);
-  if (!matchPattern(mask, m_Constant(&attr)) || shape.size() != 4 || shape[2] != full[2] || shape[3] != full[3])
+  if (shape.size() != 4 || shape[2] != full[2] || shape[3] != full[3])
+    return std::nullopt;
+  if (auto compare = mask.getDefiningOp<arith::CmpIOp>())
+    return matchCausalComparison(compare);
+  if (!matchPattern(mask, m_Constant(&attr)))
     return std::nullopt;
   std::optional<SmallVector<bool>> shown = shownBy(attr);
   if (!shown || (attr.isSplat() && !shown->front()))
     return std::nullopt;
   if (attr.isSplat())
     return full[3];
-  const SmallVector<bool> &values = *shown;
-  int64_t queries = shape[2], keys = shape[3], offset = -queries - 1;
-  for (int64_t i = queries - 1; i >= 0 && offset < -queries; --i) // the last row says it
-    for (int64_t j = 0; j < keys && values[i * keys + j]; ++j)
-      offset = j - i;
-  for (size_t at = 0; at < values.size(); ++at) {
-    int64_t j = static_cast<int64_t>(at) % keys, i = static_cast<int64_t>(at) / keys % queries;
-    if (values[at] != (j <= i + offset))
+  // Every matrix of a batch must be the same.
+  std::optional<int64_t> offset;
+  for (int64_t at = 0, size = shape[2] * shape[3], count = shown->size(); at < count; at += size) {
+    auto found =
+        causalOffset(shape[2], shape[3], [&](int64_t i, int64_t j) { return (*shown)[at + i * shape[3] + j]; });
+    if (!found || (offset && *offset != *found))
       return std::nullopt;
+    offset = found;
   }
   return offset;
 }

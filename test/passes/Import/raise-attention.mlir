@@ -117,3 +117,34 @@ func.func @finite_constant(%q: tensor<1x1x2x8xf32>, %pad: tensor<1x1x2x2xf32>) -
   %z = comm.matmul %s, %q : tensor<1x1x2x2xf32>, tensor<1x1x2x8xf32> -> tensor<1x1x2x8xf32>
   return %x, %y, %z : tensor<1x1x2x8xf32>, tensor<1x1x2x8xf32>, tensor<1x1x2x8xf32>
 }
+
+// Positions of keys compared with those of queries are causal whatever their number; strictly less is one fewer, and queries on the left turn it round.
+// CHECK-LABEL: func.func @compared_positions
+// CHECK:         comm.attention %{{.*}}, %{{.*}}, %{{.*}} scale 1.000000e+00 causal 1 : tensor<1x1x2x8xf32>
+// CHECK:         comm.attention %{{.*}}, %{{.*}}, %{{.*}} scale 1.000000e+00 causal 0 : tensor<1x1x2x8xf32>
+// CHECK:         comm.attention %{{.*}} mask %{{.*}} : tensor<1x1x2x3xi1>
+func.func @compared_positions(%q: tensor<1x1x2x8xf32>, %k: tensor<1x1x3x8xf32>) -> (tensor<1x1x2x8xf32>, tensor<1x1x2x8xf32>, tensor<1x1x2x8xf32>) {
+  %keys = arith.constant dense<[[[4, 5, 6]]]> : tensor<1x1x3xi64>
+  %queries = arith.constant dense<[[[5, 6]]]> : tensor<1x1x2xi64>
+  %e = tensor.empty() : tensor<1x1x2x3xi64>
+  %j = linalg.broadcast ins(%keys : tensor<1x1x3xi64>) outs(%e : tensor<1x1x2x3xi64>) dimensions = [2]
+  %i = linalg.broadcast ins(%queries : tensor<1x1x2xi64>) outs(%e : tensor<1x1x2x3xi64>) dimensions = [3]
+  %low = arith.constant dense<0xFF800000> : tensor<1x1x2x3xf32>
+  %reaches = arith.cmpi sle, %j, %i : tensor<1x1x2x3xi64>
+  %scores = comm.matmul %q, %k transposed : tensor<1x1x2x8xf32>, tensor<1x1x3x8xf32> -> tensor<1x1x2x3xf32>
+  %a = arith.select %reaches, %scores, %low : tensor<1x1x2x3xi1>, tensor<1x1x2x3xf32>
+  %p = comm.softmax %a : tensor<1x1x2x3xf32>
+  %x = comm.matmul %p, %k : tensor<1x1x2x3xf32>, tensor<1x1x3x8xf32> -> tensor<1x1x2x8xf32>
+  %before = arith.cmpi sgt, %i, %j : tensor<1x1x2x3xi64>
+  %scores1 = comm.matmul %q, %k transposed : tensor<1x1x2x8xf32>, tensor<1x1x3x8xf32> -> tensor<1x1x2x3xf32>
+  %b = arith.select %before, %scores1, %low : tensor<1x1x2x3xi1>, tensor<1x1x2x3xf32>
+  %r = comm.softmax %b : tensor<1x1x2x3xf32>
+  %y = comm.matmul %r, %k : tensor<1x1x2x3xf32>, tensor<1x1x3x8xf32> -> tensor<1x1x2x8xf32>
+  // Of the future only: a mask, but not a causal one.
+  %later = arith.cmpi sge, %j, %i : tensor<1x1x2x3xi64>
+  %scores2 = comm.matmul %q, %k transposed : tensor<1x1x2x8xf32>, tensor<1x1x3x8xf32> -> tensor<1x1x2x3xf32>
+  %c = arith.select %later, %scores2, %low : tensor<1x1x2x3xi1>, tensor<1x1x2x3xf32>
+  %s = comm.softmax %c : tensor<1x1x2x3xf32>
+  %z = comm.matmul %s, %k : tensor<1x1x2x3xf32>, tensor<1x1x3x8xf32> -> tensor<1x1x2x8xf32>
+  return %x, %y, %z : tensor<1x1x2x8xf32>, tensor<1x1x2x8xf32>, tensor<1x1x2x8xf32>
+}
