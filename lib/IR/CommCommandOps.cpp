@@ -172,6 +172,8 @@ static const CommandRow kCommands[] = {
     {"gather", 2, 2, 1, "axis:i"},
     {"gather_nd", 2, 2, 1, "?batch_dims:i"},
     {"gather_elements", 2, 2, 1, "axis:i"},
+    {"scatter_nd", 3, 3, 1, "kind:s"},
+    {"top_k", 1, 1, 1, "largest:i"},
     {"all_reduce", 1, 1, 1, "reduce:s axes:S plan_id:i"},
     {"reduce_scatter", 1, 1, 1, "reduce:s axes:S plan_id:i"},
     {"all_gather", 1, 1, 1, "axes:S plan_id:i"},

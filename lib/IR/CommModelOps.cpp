@@ -133,3 +133,18 @@ LogicalResult EmbeddingOp::verify() {
     return emitOpError("C2: vocab must be positive, got ") << static_cast<int64_t>(*getVocab());
   return success();
 }
+
+LogicalResult ScatterNDOp::verify() {
+  RankedTensorType data = cast<RankedTensorType>(getData().getType()),
+                   indices = cast<RankedTensorType>(getIndices().getType()),
+                   updates = cast<RankedTensorType>(getUpdates().getType());
+  int64_t tuple = indices.getRank() ? indices.getShape().back() : 0;
+  if (tuple < 1 || tuple > data.getRank())
+    return emitOpError("C1: index tuples ") << indices << " do not fit " << data;
+  SmallVector<int64_t> shape(indices.getShape().drop_back());
+  llvm::append_range(shape, data.getShape().drop_front(tuple));
+  if (updates != RankedTensorType::get(shape, data.getElementType()))
+    return emitOpError("C2: expected updates of ")
+           << RankedTensorType::get(shape, data.getElementType()) << ", got " << updates;
+  return success();
+}

@@ -122,3 +122,38 @@ LogicalResult GatherElementsOp::inferReturnTypes(INFER_ARGS) {
   results.push_back(RankedTensorType::get(indices.getShape(), data.getElementType()));
   return success();
 }
+
+LogicalResult TopKOp::inferReturnTypes(INFER_ARGS) {
+  INFER_ADAPTOR(TopKOp);
+  RankedTensorType input = typeOf(adaptor.getInput());
+  int64_t k = adaptor.getK();
+  if (input.getRank() < 1 || k < 0 || k > input.getShape().back())
+    return emitOptionalError(loc, "C1: ", k, " elements cannot be taken of every row of ", input);
+  SmallVector<int64_t> shape(input.getShape());
+  shape.back() = k;
+  results.push_back(RankedTensorType::get(shape, IntegerType::get(context, 64)));
+  return success();
+}
+
+LogicalResult WindowsOp::inferReturnTypes(INFER_ARGS) {
+  INFER_ADAPTOR(WindowsOp);
+  RankedTensorType input = typeOf(adaptor.getInput());
+  ArrayRef<int64_t> sizes = adaptor.getSizes(), strides = adaptor.getStrides(), dilations = adaptor.getDilations();
+  auto positive = [](ArrayRef<int64_t> list) { return llvm::all_of(list, [](int64_t x) { return x > 0; }); };
+  int64_t lead = input.getRank() - static_cast<int64_t>(sizes.size());
+  if (lead < 0 || strides.size() != sizes.size() || dilations.size() != sizes.size() || !positive(sizes) ||
+      !positive(strides) || !positive(dilations))
+    return emitOptionalError(
+        loc, "C1: expected one positive size, stride and dilation for each of the last dimensions of ", input);
+  SmallVector<int64_t> shape(input.getShape().take_front(lead));
+  llvm::append_range(shape, sizes);
+  for (auto [i, size] : llvm::enumerate(sizes)) {
+    int64_t extent, dim = input.getDimSize(lead + static_cast<int64_t>(i));
+    if (__builtin_mul_overflow(size - 1, dilations[i], &extent) || extent >= dim)
+      return emitOptionalError(loc, "C2: a window of ", size, " with dilation ", dilations[i], " does not fit into ",
+                               dim);
+    shape.push_back((dim - extent - 1) / strides[i] + 1);
+  }
+  results.push_back(RankedTensorType::get(shape, input.getElementType()));
+  return success();
+}

@@ -49,3 +49,10 @@ int64_t GatherNDOp::getFlops() { return 0; }
 int64_t GatherNDOp::getBytes() { return gatherBytes(getIndices(), getResult()); }
 int64_t GatherElementsOp::getFlops() { return 0; }
 int64_t GatherElementsOp::getBytes() { return gatherBytes(getIndices(), getResult()); }
+int64_t ScatterNDOp::getFlops() { return 0; }
+int64_t ScatterNDOp::getBytes() { return detail::operandAndResultBytes(*this); }
+int64_t TopKOp::getFlops() {
+  auto type = cast<RankedTensorType>(getInput().getType());
+  return 2 * type.getNumElements() * static_cast<int64_t>(getK());
+}
+int64_t WindowsOp::getFlops() { return 0; }

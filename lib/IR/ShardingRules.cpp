@@ -169,6 +169,48 @@ ShardingRule GatherElementsOp::getShardingRule() {
   return b.rule;
 }
 
+/// Ranks may hold other slices of the data; which element meets which update is the same on all.
+ShardingRule ScatterNDOp::getShardingRule() {
+  RuleBuilder b;
+  RuleBuilder::Dims data = b.fresh(typeOf(getData())), indices = b.fresh(typeOf(getIndices()), FactorKind::Whole);
+  int64_t tuple = typeOf(getIndices()).getShape().back();
+  for (int64_t i = 0; i < tuple; ++i)
+    b.rule.factors[data[i][0]].kind = FactorKind::Whole;
+  RuleBuilder::Dims updates(indices.begin(), indices.end() - 1);
+  updates.append(data.begin() + tuple, data.end());
+  b.rule.operands = {data, indices, updates};
+  b.rule.results = {data};
+  return b.rule;
+}
+
+ShardingRule TopKOp::getShardingRule() {
+  RuleBuilder b;
+  RankedTensorType type = typeOf(getInput());
+  RuleBuilder::Dims in = b.fresh(type), out(in.begin(), in.end() - 1);
+  b.rule.factors[in.back()[0]].kind = FactorKind::Whole;
+  out.push_back({b.add(static_cast<int64_t>(getK()), FactorKind::Whole)});
+  b.rule.operands = {in};
+  b.rule.results = {out};
+  return b.rule;
+}
+
+/// Windows reach over the borders of a part: what they cover stays whole.
+ShardingRule WindowsOp::getShardingRule() {
+  RuleBuilder b;
+  RankedTensorType in = typeOf(getInput()), out = typeOf(getResult());
+  int64_t lead = in.getRank() - static_cast<int64_t>(getSizes().size());
+  RuleBuilder::Dims source, result;
+  for (int64_t dim = 0; dim < out.getRank(); ++dim)
+    result.push_back({b.add(out.getDimSize(dim), dim < lead ? FactorKind::Parallel : FactorKind::Whole)});
+  source.append(result.begin(), result.begin() + lead);
+  for (int64_t dim = lead; dim < in.getRank(); ++dim)
+    source.push_back({b.add(in.getDimSize(dim), FactorKind::Whole)});
+  b.rule.operands = {source};
+  b.rule.results = {result};
+  b.rule.linearIn = {true};
+  return b.rule;
+}
+
 static ShardingRule elementwiseRule(Operation *op) {
   RuleBuilder b;
   RuleBuilder::Dims dims = b.fresh(cast<RankedTensorType>(op->getResult(0).getType()));

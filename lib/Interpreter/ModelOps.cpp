@@ -6,6 +6,7 @@
 #include "llvm/ADT/TypeSwitch.h"
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 using namespace mlir;
 using namespace mlir::comm;
@@ -281,6 +282,79 @@ Result gatherElements(GatherElementsOp op, const HostTensor &data, const HostTen
   return ok ? one(std::move(out)) : Result(failure());
 }
 
+Result scatterND(ScatterNDOp op, ArrayRef<HostTensor> in, const Field &field) {
+  HostTensor out = in[0];
+  const HostTensor &indices = in[1], &updates = in[2];
+  SmallVector<int64_t> ds = stridesOf(out.type.getShape());
+  int64_t tuple = indices.type.getShape().back(), slice = 1;
+  for (int64_t size : out.type.getShape().drop_front(tuple))
+    slice *= size;
+  auto join = [&](auto there, auto update) {
+    switch (op.getKind()) {
+    case ScatterKind::Set:
+      return update;
+    case ScatterKind::Sum:
+      return static_cast<decltype(there)>(out.isFloat() ? field.add(there, update) : there + update);
+    case ScatterKind::Prod:
+      return static_cast<decltype(there)>(out.isFloat() ? field.mul(there, update) : there * update);
+    case ScatterKind::Max:
+      return std::max(there, update);
+    case ScatterKind::Min:
+      return std::min(there, update);
+    }
+    return update;
+  };
+  for (int64_t i = 0; slice && i < updates.size() / slice; ++i) {
+    int64_t base = 0;
+    for (int64_t j = 0; j < tuple; ++j) {
+      int64_t index = normalise(indices.ints[i * tuple + j], out.type.getDimSize(j));
+      if (index < 0)
+        return failure();
+      base += index * ds[j];
+    }
+    for (int64_t j = 0; j < slice; ++j)
+      if (out.isFloat())
+        out.floats[base + j] = join(out.floats[base + j], updates.floats[i * slice + j]);
+      else
+        out.ints[base + j] = wrapTo(out.type.getElementType(), join(out.ints[base + j], updates.ints[i * slice + j]));
+  }
+  roundAll(out, field.standIns);
+  return one(std::move(out));
+}
+
+Result topK(TopKOp op, const HostTensor &in) {
+  HostTensor out = HostTensor::zeros(cast<RankedTensorType>(op.getType()));
+  int64_t n = in.type.getShape().back(), k = static_cast<int64_t>(op.getK());
+  SmallVector<int64_t> order(n);
+  for (int64_t row = 0; n && k && row < in.size() / n; ++row) {
+    std::iota(order.begin(), order.end(), row * n);
+    auto larger = [&](int64_t a, int64_t b) {
+      if (!in.isFloat())
+        return in.ints[a] > in.ints[b];
+      double x = in.floats[a], y = in.floats[b];
+      return std::isnan(x) ? !std::isnan(y) : x > y;
+    };
+    llvm::stable_sort(order, [&](int64_t a, int64_t b) { return op.getLargest() ? larger(a, b) : larger(b, a); });
+    for (int64_t i = 0; i < k; ++i)
+      out.ints[row * k + i] = order[i] - row * n;
+  }
+  return one(std::move(out));
+}
+
+Result windows(WindowsOp op, const HostTensor &in) {
+  HostTensor out = HostTensor::zeros(cast<RankedTensorType>(op.getType()));
+  SmallVector<int64_t> strides = stridesOf(in.type.getShape());
+  int64_t count = static_cast<int64_t>(op.getSizes().size()), lead = in.type.getRank() - count, at = 0;
+  forEachIndex(out.type.getShape(), [&](ArrayRef<int64_t> index) {
+    int64_t from = dot(index.take_front(lead), ArrayRef(strides).take_front(lead));
+    for (int64_t i = 0; i < count; ++i)
+      from +=
+          (index[lead + count + i] * op.getStrides()[i] + index[lead + i] * op.getDilations()[i]) * strides[lead + i];
+    copyElement(out, at++, in, from);
+  });
+  return one(std::move(out));
+}
+
 Result unary(Operation *op, const HostTensor &in, bool standIns, double (*f)(double), int64_t salt) {
   Field field{standIns};
   HostTensor out = in;
@@ -296,7 +370,7 @@ double silu(double x) { return x / (1 + std::exp(-x)); }
 
 bool comm::detail::knowsModelOp(Operation *op) {
   return isa<MatmulOp, AttentionOp, RMSNormOp, LayerNormOp, SoftmaxOp, RotaryOp, EmbeddingOp, GatherOp, GatherNDOp,
-             GatherElementsOp, GeluOp, SiluOp>(op);
+             GatherElementsOp, GeluOp, SiluOp, ScatterNDOp, TopKOp, WindowsOp>(op);
 }
 
 Result comm::detail::evaluateModelOp(Operation *op, ArrayRef<HostTensor> in, const InterpreterOptions &options) {
@@ -314,6 +388,9 @@ Result comm::detail::evaluateModelOp(Operation *op, ArrayRef<HostTensor> in, con
       .Case([&](GatherOp g) { return gather(in[0], in[1], g.getAxis(), g.getType()); })
       .Case([&](GatherNDOp g) { return gatherND(g, in[0], in[1]); })
       .Case([&](GatherElementsOp g) { return gatherElements(g, in[0], in[1]); })
+      .Case([&](ScatterNDOp s) { return scatterND(s, in, Field{standIns}); })
+      .Case([&](TopKOp t) { return topK(t, in[0]); })
+      .Case([&](WindowsOp w) { return windows(w, in[0]); })
       .Case([&](GeluOp g) { return unary(g, in[0], standIns, g.getKind() == GeluKind::Erf ? geluErf : geluTanh, 5); })
       .Case([&](SiluOp s) { return unary(s, in[0], standIns, silu, 7); })
       .Default([](Operation *) -> Result { return failure(); });

@@ -32,6 +32,8 @@ public:
         {"gather", &CommandRule::gather},
         {"gather_nd", &CommandRule::gatherND},
         {"gather_elements", &CommandRule::gatherElements},
+        {"scatter_nd", &CommandRule::scatterND},
+        {"top_k", &CommandRule::topK},
         {"kernel", &CommandRule::kernel},
     };
     auto it = rules.find(c.op);
@@ -400,6 +402,48 @@ private:
     o.size = size();
     o.operands.push_back({read(0), 0, from, true});
     o.operands.push_back({read(1), 0, ids});
+    write(apply(s.terms, std::move(o)));
+  }
+
+  /// One slice of the data sees all tuples and its own column of the updates.
+  void scatterND() {
+    operands(3);
+    const Shape &data = in(0).shape, &index = in(1).shape;
+    require(!index.empty() && index.back() >= 1 && index.back() <= static_cast<int64_t>(data.size()), badShapes);
+    int64_t q = index.back(), tuples = numElements(Shape(index.begin(), index.end() - 1));
+    auto cut = data.begin() + q;
+    int64_t rows = numElements(Shape(data.begin(), cut)), rest = numElements(Shape(cut, data.end()));
+    require(size() == rows * rest && numElements(in(2).shape) == tuples * rest && rows > 0 && tuples > 0, badShapes);
+    Operation o;
+    o.op = "scatter_nd";
+    o.attrs = textOf(c.attrs, "kind");
+    for (auto d = data.begin(); d != cut; ++d)
+      o.attrs += " " + std::to_string(*d);
+    o.add(rest, kEach, 1);
+    o.add(rows, 'd', rest);
+    o.add(tuples, 't', -1);
+    o.add(q, 'q', -1);
+    o.size = size();
+    o.operands.push_back({read(0), 0, {1, rest, 0, 0}});
+    o.operands.push_back({read(1), 0, {0, 0, q, 1}});
+    o.operands.push_back({read(2), 0, {1, 0, rest, 0}});
+    write(apply(s.terms, std::move(o)));
+  }
+
+  void topK() {
+    operands(1);
+    const Shape &x = in(0).shape, &y = out().shape;
+    require(!x.empty() && x.size() == y.size() && y.back() > 0 && x.back() >= y.back(), badShapes);
+    int64_t n = x.back(), k = y.back(), rows = numElements(x) / n;
+    require(rows * k == size(), badShapes);
+    Operation o;
+    o.op = "top_k";
+    o.attrs = intOf(c.attrs, "largest") != 0 ? "largest" : "smallest";
+    o.add(rows, kEach, k);
+    o.add(k, 'k', 1);
+    o.add(n, 'n', -1);
+    o.size = size();
+    o.operands.push_back({read(0), 0, {n, 0, 1}});
     write(apply(s.terms, std::move(o)));
   }
 

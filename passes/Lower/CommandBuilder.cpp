@@ -82,6 +82,15 @@ std::optional<StridedCopy> comm::getMove(Operation *op) {
             }
             return true;
           })
+          .Case([&](WindowsOp windows) {
+            int64_t count = static_cast<int64_t>(windows.getSizes().size()), lead = source.getRank() - count;
+            move.inStrides.append(strides.begin(), strides.begin() + lead);
+            for (int64_t i = 0; i < count; ++i)
+              move.inStrides.push_back(strides[lead + i] * windows.getDilations()[i]);
+            for (int64_t i = 0; i < count; ++i)
+              move.inStrides.push_back(strides[lead + i] * windows.getStrides()[i]);
+            return true;
+          })
           .Default([](Operation *) { return false; });
   if (!known)
     return std::nullopt;

@@ -155,6 +155,8 @@ LogicalResult Converter::convertSimple(Operation *op) {
           .Case([&](GatherOp g) { return Params{c.param("axis", static_cast<int64_t>(g.getAxis()))}; })
           .Case([&](GatherNDOp g) { return Params{c.param("batch_dims", static_cast<int64_t>(g.getBatchDims()))}; })
           .Case([&](GatherElementsOp g) { return Params{c.param("axis", static_cast<int64_t>(g.getAxis()))}; })
+          .Case([&](ScatterNDOp s) { return Params{c.param("kind", stringifyScatterKind(s.getKind()))}; })
+          .Case([&](TopKOp t) { return Params{c.param("largest", int64_t(t.getLargest()))}; })
           .Case([&](RankMaskOp r) { return Params{c.param("axes", r.getAxesAttr())}; })
           .Case<ShardSliceOp, PackShardsOp, UnpackShardsOp>([&](auto s) {
             Params shard{c.param("dim", static_cast<int64_t>(s.getDim())), c.param("axes", s.getAxesAttr()),

@@ -14,12 +14,20 @@ struct KernelEntry {
 };
 // Sorted by name.
 constexpr KernelEntry table[] = {
-    {"attention", prepareAttention},    {"copy", prepareCopy},
-    {"embedding", prepareEmbedding},    {"fill", prepareFill},
-    {"gather", prepareGather},          {"gather_elements", prepareGatherElements},
-    {"gather_nd", prepareGatherND},     {"matmul", prepareMatmul},
-    {"pack_shards", preparePackShards}, {"rank_mask", prepareRankMask},
-    {"shard_copy", prepareShardCopy},   {"unpack_shards", prepareUnpackShards},
+    {"attention", prepareAttention},
+    {"copy", prepareCopy},
+    {"embedding", prepareEmbedding},
+    {"fill", prepareFill},
+    {"gather", prepareGather},
+    {"gather_elements", prepareGatherElements},
+    {"gather_nd", prepareGatherND},
+    {"matmul", prepareMatmul},
+    {"pack_shards", preparePackShards},
+    {"rank_mask", prepareRankMask},
+    {"scatter_nd", prepareScatterND},
+    {"shard_copy", prepareShardCopy},
+    {"top_k", prepareTopK},
+    {"unpack_shards", prepareUnpackShards},
 };
 
 PrepareFunction find(const std::string &op) {

@@ -81,6 +81,8 @@ Status prepareAttention(const Preparation &, std::unique_ptr<Kernel> &);
 Status prepareEmbedding(const Preparation &, std::unique_ptr<Kernel> &);
 Status prepareGather(const Preparation &, std::unique_ptr<Kernel> &);
 Status prepareGatherND(const Preparation &, std::unique_ptr<Kernel> &);
+Status prepareScatterND(const Preparation &, std::unique_ptr<Kernel> &);
+Status prepareTopK(const Preparation &, std::unique_ptr<Kernel> &);
 Status prepareGatherElements(const Preparation &, std::unique_ptr<Kernel> &);
 
 } // namespace comm::rt

@@ -157,6 +157,39 @@ func.func @gather_elements_size(%x: tensor<2x8xf32>, %i: tensor<3x3xi64>) {
   return
 }
 // -----
+func.func @scatter_nd_tuple(%x: tensor<2x8xf32>, %i: tensor<3x3xi64>, %u: tensor<3xf32>) {
+  // expected-error @+1 {{C1: index tuples}}
+  %y = comm.scatter_nd set %x, %i, %u : tensor<2x8xf32>, tensor<3x3xi64>, tensor<3xf32>
+  return
+}
+// -----
+func.func @scatter_nd_updates(%x: tensor<2x8xf32>, %i: tensor<3x1xi64>, %u: tensor<3x4xf32>) {
+  // expected-error @+1 {{C2: expected updates of}}
+  %y = comm.scatter_nd set %x, %i, %u : tensor<2x8xf32>, tensor<3x1xi64>, tensor<3x4xf32>
+  return
+}
+// -----
+func.func @top_k_too_many(%x: tensor<2x8xf32>) {
+  // expected-error @+2 {{C1: 9 elements cannot be taken of every row}}
+  // expected-error @+1 {{failed to infer returned types}}
+  %y = comm.top_k %x 9 largest : tensor<2x8xf32> -> tensor<2x9xi64>
+  return
+}
+// -----
+func.func @windows_lists(%x: tensor<2x8xf32>) {
+  // expected-error @+2 {{C1: expected one positive size, stride and dilation}}
+  // expected-error @+1 {{failed to infer returned types}}
+  %y = comm.windows %x sizes [2] strides [0] dilations [1] : tensor<2x8xf32> -> tensor<2x2x7xf32>
+  return
+}
+// -----
+func.func @windows_size(%x: tensor<2x8xf32>) {
+  // expected-error @+2 {{C2: a window of 5 with dilation 2 does not fit into 8}}
+  // expected-error @+1 {{failed to infer returned types}}
+  %y = comm.windows %x sizes [5] strides [1] dilations [2] : tensor<2x8xf32> -> tensor<2x5x0xf32>
+  return
+}
+// -----
 // expected-error @+1 {{axis "tp" is used twice}}
 func.func @layout_axis(%x: tensor<2x8xf32> {comm.layout = #comm.layout<[["tp"], ["tp"]]>}) { return }
 // -----

@@ -91,6 +91,14 @@ def Comm_GeluKind : I32EnumAttr<"GeluKind", "exact or tanh form", [
 }
 def Comm_GeluKindAttr : EnumAttr<Comm_Dialect, Comm_GeluKind, "gelu_kind">;
 
+def Comm_ScatterKind : I32EnumAttr<"ScatterKind", "how an update joins the element that is there", [
+    I32EnumAttrCase<"Set", 0, "set">, I32EnumAttrCase<"Sum", 1, "sum">, I32EnumAttrCase<"Prod", 2, "prod">,
+    I32EnumAttrCase<"Max", 3, "max">, I32EnumAttrCase<"Min", 4, "min">]> {
+  let cppNamespace = "::mlir::comm";
+  let genSpecializedAttr = 0;
+}
+def Comm_ScatterKindAttr : EnumAttr<Comm_Dialect, Comm_ScatterKind, "scatter_kind">;
+
 def Comm_FloatTensor : Type<And<[RankedTensorOf<[AnyFloat]>.predicate, HasStaticShapePred]>,
                                       "statically shaped tensor of floats", "::mlir::RankedTensorType">;
 def Comm_IndexTensor : Type<And<[RankedTensorOf<[I32, I64]>.predicate, HasStaticShapePred]>,

@@ -213,6 +213,51 @@ def Comm_GatherElementsOp : Comm_ModelOp<"gather_elements", [Comm_OwnCost, Comm_
   let assemblyFormat = "$data `,` $indices `axis` $axis attr-dict `:` type($data) `,` type($indices) `->` type($result)";
 }
 
+def Comm_ScatterNDOp : Comm_ModelOp<"scatter_nd", [Comm_OwnCost, AllTypesMatch<["data", "result"]>]> {
+  let summary = "updates by index tuples (ONNX ScatterND)";
+  let description = [{
+    data [d..], indices [i.., q], updates [i.., d[q:]..]: result is data with updates[i..] joined to the slice at indices[i..], tuple after tuple.
+    Negative indices count from the end; one that is out of range is an error. (C1) 1 <= q <= rank(data). (C2) updates has the shape
+    [i.., d[q:]..] and the elements of data. Cost: no FLOPs; reads and writes data, reads indices and updates.
+    ```mlir
+    %y = comm.scatter_nd sum %x, %i, %u : tensor<4x8xf32>, tensor<3x1xi64>, tensor<3x8xf32>
+    ```
+  }];
+  let arguments = (ins Comm_ScatterKindAttr:$kind, Comm_AnyTensor:$data, Comm_IndexTensor:$indices, Comm_AnyTensor:$updates);
+  let results = (outs Comm_AnyTensor:$result);
+  let assemblyFormat = "$kind $data `,` $indices `,` $updates attr-dict `:` type($data) `,` type($indices) `,` type($updates)";
+  let hasVerifier = 1;
+}
+
+def Comm_TopKOp : Comm_ModelOp<"top_k", [Comm_OwnFlops, Comm_InferTypes]> {
+  let summary = "positions of the largest or smallest elements of every row";
+  let description = [{
+    input [.., n] -> positions [.., k] in the last dimension, best first; of equal elements the one with the lower position is better, NaN is
+    larger than every number. (C1) The rank is at least 1 and 0 <= k <= n. Cost: 2 FLOPs per element and result.
+    ```mlir
+    %y = comm.top_k %x 2 largest : tensor<4x8xf32> -> tensor<4x2xi64>
+    ```
+  }];
+  let arguments = (ins Comm_AnyTensor:$input, I64Attr:$k, UnitAttr:$largest);
+  let results = (outs Comm_AnyTensor:$result);
+  let assemblyFormat = "$input $k (`largest` $largest^)? attr-dict `:` type($input) `->` type($result)";
+}
+
+def Comm_WindowsOp : Comm_ModelOp<"windows", [Comm_OwnFlops, Comm_InferTypes]> {
+  let summary = "all windows of the last dimensions, as convolutions and pools see them";
+  let description = [{
+    input [l.., d..] -> [l.., k.., o..] with k = `sizes` and o = (d - (k - 1) dilation - 1) / stride + 1:
+    result[l.., k.., o..] = input[l.., o * stride + k * dilation]. (C1) As many sizes, strides and dilations, all positive, and no more than the
+    input has dimensions. (C2) A window fits into its dimension. Cost: no FLOPs; one copy of the result.
+    ```mlir
+    %y = comm.windows %x sizes [2] strides [1] dilations [2] : tensor<3x8xf32> -> tensor<3x2x6xf32>
+    ```
+  }];
+  let arguments = (ins Comm_AnyTensor:$input, DenseI64ArrayAttr:$sizes, DenseI64ArrayAttr:$strides, DenseI64ArrayAttr:$dilations);
+  let results = (outs Comm_AnyTensor:$result);
+  let assemblyFormat = [{$input `sizes` $sizes `strides` $strides `dilations` $dilations attr-dict `:` type($input) `->` type($result)}];
+}
+
 def Comm_GeluOp : Comm_ModelOp<"gelu", [Comm_OwnFlops, AllTypesMatch<["input", "result"]>]> {
   let summary = "Gaussian error linear unit";
   let description = [{

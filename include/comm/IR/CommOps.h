@@ -37,6 +37,10 @@ inline constexpr llvm::StringLiteral kWholeAttr =
     "comm.whole"; ///< on split arguments and results: type of the whole tensor
 inline constexpr llvm::StringLiteral kReferenceAttr =
     "comm.reference"; ///< on a function: the entry of which it is the unsplit model
+inline constexpr llvm::StringLiteral kUnsignedAttr =
+    "comm.unsigned"; ///< unit, on an argument or result: its integers are unsigned for the caller
+inline constexpr llvm::StringLiteral kFixedAttr =
+    "comm.fixed"; ///< on an argument: the only value that the function is made for
 // Form `command` only.
 inline constexpr llvm::StringLiteral kOutputAttr =
     "comm.output"; ///< unit, on an argument: a graph output, written by the function

@@ -46,6 +46,19 @@ func.func @moves(%x: tensor<3x4xf32>) -> (tensor<4x3xf32>, tensor<5x3x4xf32>, te
   return %t, %b, %c : tensor<4x3xf32>, tensor<5x3x4xf32>, tensor<3x6xf32>
 }
 
+// Windows are one copy, in which neighbours overlap; scatters and positions are commands of their own.
+// CHECK-LABEL: func.func @windows
+// CHECK:         "copy" {{.*}} {dims = array<i64: 3, 2, 3>, in_strides = array<i64: 8, 2, 2>, out_strides = array<i64: 6, 3, 1>}
+// CHECK:         "scatter_nd" {{.*}} {kind = "max"}
+// CHECK:         "top_k" {{.*}} {largest = 0 : i64}
+func.func @windows(%x: tensor<3x8xf32>, %i: tensor<2x1xi64>, %u: tensor<2x8xf32>)
+    -> (tensor<3x2x3xf32>, tensor<3x8xf32>, tensor<3x2xi64>) {
+  %w = comm.windows %x sizes [2] strides [2] dilations [2] : tensor<3x8xf32> -> tensor<3x2x3xf32>
+  %s = comm.scatter_nd max %x, %i, %u : tensor<3x8xf32>, tensor<2x1xi64>, tensor<2x8xf32>
+  %k = comm.top_k %x 2 : tensor<3x8xf32> -> tensor<3x2xi64>
+  return %w, %s, %k : tensor<3x2x3xf32>, tensor<3x8xf32>, tensor<3x2xi64>
+}
+
 // Small constants are data, large splats are filled; padding is a fill and a copy.
 // CHECK-LABEL: func.func @constants
 // CHECK:         comm.data dense<[1, 2]> : tensor<2xi64> -> memref<2xi64>

@@ -55,6 +55,8 @@ std::vector<Sound> soundCommands() {
       {"gather", {{"axis", int64_t(1)}}, {f32({2, 3, 4}), i64({5})}, {f32({2, 5, 4})}},
       {"gather_nd", {{"batch_dims", int64_t(1)}}, {f32({2, 3, 4}), i64({2, 5, 1})}, {f32({2, 5, 4})}},
       {"gather_elements", {{"axis", int64_t(1)}}, {f32({2, 3}), i64({2, 4})}, {f32({2, 4})}},
+      {"scatter_nd", {{"kind", std::string("sum")}}, {f32({4, 3}), i64({2, 1}), f32({2, 3})}, {f32({4, 3})}},
+      {"top_k", {{"largest", int64_t(1)}}, {f32({2, 5})}, {i64({2, 3})}},
   };
 }
 
