@@ -14,22 +14,22 @@
 using namespace mlir;
 using namespace mlir::comm;
 
-/// What registers can compute without a library: f64 has no polynomials.
+/// What registers can compute without a library: f64 has few polynomials.
 static bool checkScalarTypes(Block &body, std::string &why) {
   for (Operation &op : body.without_terminator())
     for (Type type : op.getResultTypes()) {
       Type element = getElementTypeOrSelf(type);
-      bool library =
-          isa<math::MathDialect>(op.getDialect()) &&
-          !isa<math::SqrtOp, math::AbsFOp, math::AbsIOp, math::FloorOp, math::CeilOp, math::TruncOp, math::RoundEvenOp,
-               math::CopySignOp, math::FmaOp, math::IsNaNOp, math::IsInfOp, math::IsFiniteOp>(op);
-      bool named = isa<SoftmaxOp, GeluOp, SiluOp>(op);
+      bool library = isa<math::MathDialect>(op.getDialect()) &&
+                     !isa<math::SqrtOp, math::AbsFOp, math::AbsIOp, math::FloorOp, math::CeilOp, math::TruncOp,
+                          math::RoundEvenOp, math::CopySignOp, math::FmaOp, math::IsNaNOp, math::IsInfOp,
+                          math::IsFiniteOp, math::ExpOp, math::LogOp, math::PowFOp>(op);
+      bool named = isa<GeluOp>(op);
       if (element.isF64() && (library || named)) {
         why = (op.getName().getStringRef() + " on f64 needs a math library").str();
         return false;
       }
-      if (isa<arith::RemFOp>(op)) {
-        why = "floating-point remainder needs a math library";
+      if (isa<arith::RemFOp>(op) && element.isF64()) {
+        why = "the remainder of f64 needs a math library";
         return false;
       }
     }

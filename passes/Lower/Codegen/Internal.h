@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
+#include "mlir/IR/PatternMatch.h"
 #include "llvm/ADT/DenseMap.h"
 
 namespace mlir::comm::codegen {
@@ -27,6 +28,9 @@ FailureOr<LoopPlan> planLoops(func::FuncOp function, std::string &why);
 
 /// Writes `void symbol(void *const *buffers, int64_t begin, int64_t end)` into `module` (scf, arith, math, llvm).
 LogicalResult emitLoops(ModuleOp module, func::FuncOp source, const LoopPlan &plan, StringRef symbol);
+
+/// exp and log of f64, and the remainder of f32: what upstream would call a library for.
+void populateScalarMathPatterns(RewritePatternSet &patterns);
 
 /// Lowers a module of emitted kernels to one object. Destroys nothing of `module` (works on a clone).
 FailureOr<std::vector<uint8_t>> compileObject(ModuleOp module, StringRef isa);

@@ -32,10 +32,10 @@ namespace {
 constexpr int64_t kVectorWidth = 16;
 const char *kLoopAnnotation = "llvm.loop_annotation";
 
-/// reassociation, no sign of zero, reciprocals, contraction; NaN and infinity keep their meaning.
+/// reassociation, no sign of zero, contraction; NaN and infinity keep their meaning. No reciprocals: a quotient that is
+/// rounded to an integer next must be the right one.
 void setFastMath(ModuleOp module) {
-  auto flags = arith::FastMathFlags::reassoc | arith::FastMathFlags::nsz | arith::FastMathFlags::arcp |
-               arith::FastMathFlags::contract;
+  auto flags = arith::FastMathFlags::reassoc | arith::FastMathFlags::nsz | arith::FastMathFlags::contract;
   auto attr = arith::FastMathFlagsAttr::get(module.getContext(), flags);
   module.walk([&](arith::ArithFastMathInterface op) {
     if (!isa<arith::ExtFOp, arith::TruncFOp>(op.getOperation()))
@@ -73,7 +73,7 @@ void annotateLoops(ModuleOp module) {
   });
 }
 
-/// log10 and an exact-enough fmod have no upstream expansion.
+/// log10 has no upstream expansion.
 struct ExpandLog10 : OpRewritePattern<math::Log10Op> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(math::Log10Op op, PatternRewriter &rewriter) const override {
@@ -88,6 +88,7 @@ struct ExpandLog10 : OpRewritePattern<math::Log10Op> {
 LogicalResult lowerMath(ModuleOp module) {
   RewritePatternSet patterns(module.getContext());
   patterns.add<ExpandLog10>(module.getContext());
+  codegen::populateScalarMathPatterns(patterns);
   auto notRsqrt = [](StringRef name) { return name != math::RsqrtOp::getOperationName(); };
   math::populateExpansionPatterns(patterns,
                                   {"sinh", "cosh", "tan", "asinh", "acosh", "atanh", "exp2", "powf", "fpowi", "round"});
