@@ -25,6 +25,12 @@ struct Writer {
   Json json = Json::object();
   template <class T> void operator()(const char *key, T &value) { json[key] = put(value); }
 
+  /// Left out when empty.
+  void optional(const char *key, std::string &value) {
+    if (!value.empty())
+      json[key] = value;
+  }
+
   static Json put(const std::string &s) { return s; }
   static Json put(int64_t v) { return v; }
   static Json put(int32_t v) { return v; }
@@ -71,6 +77,11 @@ struct Reader {
       fail(path, std::string("key '") + key + "' is missing");
     ++seen;
     get(*it, path.empty() ? key : path + "." + key, value);
+  }
+
+  void optional(const char *key, std::string &value) {
+    if (json.contains(key))
+      (*this)(key, value);
   }
 
   static void get(const Json &j, const std::string &path, std::string &out) {
@@ -181,6 +192,7 @@ template <class V> void fields(V &v, Command &c) {
 }
 template <class V> void fields(V &v, Port &p) {
   v("name", p.name), v("dtype", p.dtype), v("shape", p.shape), v("layout", p.layout), v("value", p.value);
+  v.optional("fixed", p.fixed);
 }
 template <class V> void fields(V &v, Program &p) {
   v("grid", p.grid), v("arena_bytes", p.arenaBytes), v("comm_bytes", p.commBytes), v("values", p.values),

@@ -74,6 +74,11 @@ private:
       std::string at = where + " " + what + " " + quoted(port.name);
       ok &= checkTensor(p, at, port.dtype, port.shape) && checkLayout(p, at, port.shape, port.layout) &&
             checkAxes(at, port.layout);
+      ok &= p.require(port.fixed.empty() ||
+                          static_cast<int64_t>(port.fixed.size()) == 2 * byteSize(port.dtype, port.shape),
+                      at, "its fixed value has another size");
+      ok &= p.require(port.fixed.find_first_not_of("0123456789abcdef") == std::string::npos, at,
+                      "its fixed value is not hexadecimal");
       ok &= p.require(port.value >= -1 && port.value < static_cast<int64_t>(prog.values.size()), at,
                       "its value does not exist");
     }

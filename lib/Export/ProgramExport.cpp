@@ -1,5 +1,6 @@
 //===- ProgramExport.cpp - one function as a program ----------------------===//
 #include "ProgramExport.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 using namespace mlir::comm;
@@ -69,13 +70,16 @@ private:
     if (failed(dtype))
       return function.emitError("error[E403]: the executable format has no elements of type ")
              << type.getElementType() << ", used by '" << port.name << "'";
-    port.dtype = *dtype;
+    bool isUnsigned = function.getArgAttr(number, kUnsignedAttr) && isa<IntegerType>(type.getElementType());
+    port.dtype = isUnsigned ? unsignedForm(*dtype) : *dtype;
+    if (auto fixed = function.getArgAttrOfType<DenseElementsAttr>(number, kFixedAttr))
+      port.fixed = hexOf(fixed);
     auto layout = function.getArgAttrOfType<LayoutAttr>(number, kLayoutAttr);
     if (layout && !layout.getPartialAxes().empty())
       return function.emitError("error[E124]: '")
              << port.name << "' is a partial sum; an input or output of a program cannot be one";
     port.layout = toLayout(layout);
-    FailureOr<int32_t> value = valueOf(argument);
+    FailureOr<int32_t> value = valueOf(argument, isUnsigned);
     if (failed(value))
       return failure();
     port.value = *value;
@@ -83,13 +87,49 @@ private:
     return success();
   }
 
-  FailureOr<int32_t> valueOf(Value buffer) {
+  static exe::DType unsignedForm(exe::DType dtype) {
+    switch (dtype) {
+    case exe::DType::I8:
+      return exe::DType::U8;
+    case exe::DType::I16:
+      return exe::DType::U16;
+    case exe::DType::I32:
+      return exe::DType::U32;
+    case exe::DType::I64:
+      return exe::DType::U64;
+    default:
+      return dtype;
+    }
+  }
+
+  /// The bytes of a constant as a caller would lay them out.
+  static std::string hexOf(DenseElementsAttr value) {
+    std::string bytes;
+    bool isFloat = isa<FloatType>(value.getElementType());
+    int64_t width = getElementBytes(value.getElementType());
+    auto put = [&](const APInt &bits) {
+      for (int64_t i = 0; i < width; ++i)
+        bytes.push_back(static_cast<char>(bits.zextOrTrunc(64).lshr(8 * i).getZExtValue() & 0xff));
+    };
+    if (isFloat)
+      for (APFloat x : value.getValues<APFloat>())
+        put(x.bitcastToAPInt());
+    else
+      for (const APInt &x : value.getValues<APInt>())
+        put(x);
+    return llvm::toHex(bytes, /*LowerCase=*/true);
+  }
+
+  /// Commands know no sign; what a caller sees of unsigned integers has its own type.
+  FailureOr<int32_t> valueOf(Value buffer, bool isUnsigned = false) {
     const Extent &extent = extents.find(buffer)->second;
     auto type = cast<MemRefType>(buffer.getType());
     FailureOr<exe::DType> dtype = toDType(type.getElementType());
     if (failed(dtype))
       return emitError(buffer.getLoc(), "error[E403]: the executable format has no elements of type ")
              << type.getElementType();
+    if (isUnsigned)
+      dtype = unsignedForm(*dtype);
     exe::Value value{
         extent.storage, extent.index, extent.offset, *dtype, exe::Shape(type.getShape().begin(), type.getShape().end()),
         extent.name};

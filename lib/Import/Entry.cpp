@@ -29,12 +29,16 @@ Type EntryImporter::elementType(int64_t onnxType) {
   case onnx::Double:
     return Float64Type::get(context);
   case onnx::Int8:
+  case onnx::Uint8:
     return IntegerType::get(context, 8);
   case onnx::Int16:
+  case onnx::Uint16:
     return IntegerType::get(context, 16);
   case onnx::Int32:
+  case onnx::Uint32:
     return IntegerType::get(context, 32);
   case onnx::Int64:
+  case onnx::Uint64:
     return IntegerType::get(context, 64);
   case onnx::Bool:
     return IntegerType::get(context, 1);
@@ -80,6 +84,20 @@ bool EntryImporter::addArguments() {
     function.setArgAttr(index, kNameAttr, builder->getStringAttr(input->name));
     block->getArgument(index).setLoc(locOf(input->name));
     values[input->name] = block->getArgument(index);
+    if (NodeContext::isUnsignedType(input->dataType)) {
+      markUnsigned(input->name);
+      function.setArgAttr(index, kUnsignedAttr, builder->getUnitAttr());
+    }
+    if (!fixed.count(input->name))
+      continue;
+    DenseElementsAttr value = valueOf(*input, cast<RankedTensorType>(types[index]));
+    if (!value) {
+      problem("E214", "the value given for this input is not of its type and shape",
+              "graph input '" + input->name + "'");
+      return false;
+    }
+    function.setArgAttr(index, kFixedAttr, value);
+    values[input->name] = arith::ConstantOp::create(*builder, locOf(input->name), value);
   }
   return true;
 }
@@ -94,6 +112,8 @@ Value EntryImporter::lookup(const std::string &name) {
   OpBuilder::InsertionGuard guard(*builder);
   builder->setInsertionPointToStart(&function.front());
   Value value = tensorValue(*initializer->second, name);
+  if (value && NodeContext::isUnsignedType(initializer->second->dataType))
+    markUnsigned(name);
   if (value)
     values[name] = value;
   else
@@ -184,6 +204,74 @@ Value EntryImporter::splitHalves(const onnx::Tensor &tensor, WeightOp weight) {
                                   ValueRange{weight, weight});
 }
 
+void EntryImporter::wantConstant(Value value) {
+  constexpr size_t kMaxOps = 10000;
+  SmallVector<Value> queue = {value};
+  llvm::SmallPtrSet<Operation *, 16> seen;
+  while (!queue.empty() && seen.size() < kMaxOps) {
+    Value next = queue.pop_back_val();
+    if (auto argument = dyn_cast<BlockArgument>(next))
+      wanted.insert(arguments[argument.getArgNumber()]->name);
+    else if (next && seen.insert(next.getDefiningOp()).second)
+      llvm::append_range(queue, next.getDefiningOp()->getOperands());
+  }
+}
+
+namespace {
+/// One number of an .npz array. False for a type that no graph input takes.
+bool readNumber(StringRef descr, const char *at, double &real, int64_t &integer) {
+  auto read = [&](auto number) {
+    std::memcpy(&number, at, sizeof(number));
+    real = static_cast<double>(number);
+    integer = static_cast<int64_t>(number);
+    return true;
+  };
+  StringRef kind = descr.drop_front();
+  if (kind == "f2") {
+    uint16_t bits;
+    std::memcpy(&bits, at, 2);
+    real = APFloat(APFloat::IEEEhalf(), APInt(16, bits)).convertToFloat();
+    integer = static_cast<int64_t>(real);
+    return true;
+  }
+  return kind == "f4"                   ? read(float())
+         : kind == "f8"                 ? read(double())
+         : kind == "i8"                 ? read(int64_t())
+         : kind == "i4"                 ? read(int32_t())
+         : kind == "i2"                 ? read(int16_t())
+         : kind == "i1"                 ? read(int8_t())
+         : kind == "u8"                 ? read(uint64_t())
+         : kind == "u4"                 ? read(uint32_t())
+         : kind == "u2"                 ? read(uint16_t())
+         : kind == "u1" || kind == "b1" ? read(uint8_t())
+                                        : false;
+}
+} // namespace
+
+/// The given array in the type of the input; null when it does not fit.
+DenseElementsAttr EntryImporter::valueOf(const onnx::ValueInfo &input, RankedTensorType type) {
+  const InputArray &array = options.inputValues.at(input.name);
+  unsigned width = 0;
+  if (array.descr.size() != 3 || StringRef(array.descr).drop_front(2).getAsInteger(10, width) ||
+      ArrayRef<int64_t>(array.shape) != type.getShape() ||
+      array.bytes.size() != static_cast<size_t>(type.getNumElements()) * width)
+    return nullptr;
+  Type element = type.getElementType();
+  SmallVector<Attribute> elements;
+  for (int64_t i = 0; i < type.getNumElements(); ++i) {
+    double real;
+    int64_t integer;
+    if (!readNumber(array.descr, array.bytes.data() + i * width, real, integer))
+      return nullptr;
+    if (auto floatType = dyn_cast<FloatType>(element))
+      elements.push_back(FloatAttr::get(floatType, real));
+    else
+      elements.push_back(IntegerAttr::get(
+          element, APInt(64, static_cast<uint64_t>(integer)).sextOrTrunc(element.getIntOrFloatBitWidth())));
+  }
+  return DenseElementsAttr::get(type, elements);
+}
+
 LogicalResult EntryImporter::define(const onnx::Node &node, const std::string &name, Value value) {
   auto type = cast<RankedTensorType>(value.getType());
   if (mlir::failed(checkBudget(type.getShape(), type.getElementType(), node.describe())))
@@ -199,9 +287,9 @@ LogicalResult EntryImporter::define(const onnx::Node &node, const std::string &n
   return success();
 }
 
-bool EntryImporter::addNodes() {
+bool EntryImporter::addNodes(const std::vector<onnx::Node> &nodes) {
   bool good = true;
-  for (const onnx::Node &node : model.model.graph.nodes) {
+  for (const onnx::Node &node : nodes) {
     auto poison = [&] {
       for (const std::string &output : node.outputs)
         failed.insert(output);
@@ -214,9 +302,17 @@ bool EntryImporter::addNodes() {
       poison();
       continue;
     }
+    if (onnx::isControl(node)) {
+      if (!addControl(node))
+        poison();
+      continue;
+    }
     Location loc = locOf(node.name.empty() && !node.outputs.empty() ? node.outputs[0] : node.name);
     ValueBuilder valueBuilder(*builder, loc);
     NodeContext context(*this, node, valueBuilder);
+    for (const std::string &input : node.inputs)
+      if (!input.empty() && isUnsigned(input) && !valueBuilder.unsignedElement)
+        valueBuilder.unsignedElement = ValueBuilder::elementOf(lookup(input));
     if (mlir::failed(OpTable::get().find(node)(context))) {
       poison();
       continue;
@@ -269,8 +365,11 @@ bool EntryImporter::finish() {
   }
   func::ReturnOp::create(*builder, locOf("return"), results);
   function.setType(FunctionType::get(module.getContext(), function.getArgumentTypes(), types));
-  for (auto [index, output] : llvm::enumerate(model.model.graph.outputs))
+  for (auto [index, output] : llvm::enumerate(model.model.graph.outputs)) {
     function.setResultAttr(index, kNameAttr, builder->getStringAttr(output.name));
+    if (isUnsigned(output.name))
+      function.setResultAttr(index, kUnsignedAttr, builder->getUnitAttr());
+  }
   markStates();
   for (Operation &op : llvm::make_early_inc_range(llvm::reverse(function.front())))
     if (isOpTriviallyDead(&op))
@@ -278,15 +377,23 @@ bool EntryImporter::finish() {
   return true;
 }
 
+void EntryImporter::listUnsupported(const std::vector<onnx::Node> &nodes) {
+  for (const onnx::Node &node : nodes) {
+    if (!onnx::isControl(node) && !OpTable::get().find(node))
+      problem("E401", node.qualifiedOp() + " is not supported", node.describe(),
+              "commc check lists everything that is not supported");
+    for (const onnx::Attribute &attribute : node.attributes)
+      if (attribute.graph && onnx::isControl(node))
+        listUnsupported(attribute.graph->nodes);
+  }
+}
+
 LogicalResult EntryImporter::run(ModuleOp target) {
   module = target;
   MLIRContext *context = module.getContext();
   context->loadDialect<CommDialect, arith::ArithDialect, math::MathDialect, linalg::LinalgDialect,
                        tensor::TensorDialect, func::FuncDialect>();
-  for (const onnx::Node &node : model.model.graph.nodes)
-    if (!OpTable::get().find(node))
-      problem("E401", node.qualifiedOp() + " is not supported", node.describe(),
-              "commc check lists everything that is not supported");
+  listUnsupported(model.model.graph.nodes);
   if (module.lookupSymbol(options.entryName))
     problem("E313", "there is an entry '" + options.entryName + "' already");
   if (numProblems || !resolveShapes())
@@ -297,7 +404,7 @@ LogicalResult EntryImporter::run(ModuleOp target) {
     diagnostics += (diagnostics.empty() ? "" : "; ") + diagnostic.str();
     return success();
   });
-  bool good = addArguments() && addNodes() && finish() && numProblems == 0;
+  bool good = addArguments() && addNodes(model.model.graph.nodes) && finish() && numProblems == 0;
   if (good && mlir::failed(verify(function))) {
     problem("E319", "the imported entry is not valid IR: " + diagnostics);
     good = false;

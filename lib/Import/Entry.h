@@ -22,7 +22,14 @@ public:
   void problem(const char *code, const Twine &what, const Twine &where = "", const Twine &hint = "");
   LogicalResult checkBudget(ArrayRef<int64_t> shape, Type element, const std::string &where);
   Type elementType(int64_t onnxType);
+  bool isUnsigned(const std::string &name) const { return unsignedNames.count(name) > 0; }
+  void markUnsigned(const std::string &name) { unsignedNames.insert(name); }
+  /// Notes the graph inputs that `value` is computed from: to be fixed where their values are known.
+  void wantConstant(Value value);
   Value tensorValue(const onnx::Tensor &tensor, const std::string &name);
+
+  std::set<std::string> fixed;  ///< inputs to be replaced by their values; set before run()
+  std::set<std::string> wanted; ///< inputs that would have to be; known after run()
 
   std::unordered_map<std::string, std::string> appended; ///< value -> past value that it continues
   std::unordered_map<std::string, std::string> aliases;  ///< value -> value it equals
@@ -30,7 +37,17 @@ public:
 private:
   bool resolveShapes();
   bool addArguments();
-  bool addNodes();
+  bool addNodes(const std::vector<onnx::Node> &nodes);
+  void listUnsupported(const std::vector<onnx::Node> &nodes);
+  // Subgraphs.cpp: bodies become part of the entry, once per iteration.
+  bool addControl(const onnx::Node &node);
+  bool addIf(const onnx::Node &node);
+  bool addLoop(const onnx::Node &node);
+  bool addScan(const onnx::Node &node);
+  bool addBody(const onnx::Node &node, const onnx::Graph &body, ArrayRef<Value> inputs,
+               SmallVectorImpl<Value> &outputs);
+  bool setOutputs(const onnx::Node &node, ArrayRef<Value> outputs, const onnx::Graph &body);
+  bool refuse(const onnx::Node &node, const Twine &what);
   bool finish();
   void markStates();
   bool isArgument(const onnx::ValueInfo &input) const;
@@ -45,10 +62,14 @@ private:
   func::FuncOp function;
   std::unique_ptr<OpBuilder> builder;
   std::unordered_map<std::string, Value> values;
+  DenseElementsAttr valueOf(const onnx::ValueInfo &input, RankedTensorType type);
+
+  std::unordered_set<std::string> unsignedNames;
   std::unordered_set<std::string> failed;             ///< names whose producers were refused
   std::map<std::string, SmallVector<int64_t>> shapes; ///< of the arguments
   std::vector<const onnx::ValueInfo *> arguments;
   int64_t totalBytes = 0;
+  int64_t numBodyNodes = 0; ///< nodes of subgraphs, counted once per iteration
   int numProblems = 0;
 };
 

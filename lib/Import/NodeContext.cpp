@@ -6,6 +6,18 @@ namespace mlir::comm {
 
 Value NodeContext::in(size_t index) const { return has(index) ? entry.lookup(node.inputs[index]) : Value(); }
 
+bool NodeContext::isUnsigned(size_t index) const { return has(index) && entry.isUnsigned(node.inputs[index]); }
+bool NodeContext::isUnsignedType(int64_t onnxType) {
+  return onnxType == onnx::Uint8 || onnxType == onnx::Uint16 || onnxType == onnx::Uint32 || onnxType == onnx::Uint64;
+}
+Value NodeContext::widened(size_t index, Type element) {
+  Type before = b.unsignedElement;
+  b.unsignedElement = isUnsigned(index) ? ValueBuilder::elementOf(in(index)) : Type();
+  Value value = b.castTo(in(index), element);
+  b.unsignedElement = before;
+  return value;
+}
+
 LogicalResult NodeContext::fail(const Twine &what, const char *code) {
   entry.problem(code, what, node.describe());
   return failure();
@@ -14,6 +26,7 @@ LogicalResult NodeContext::fail(const Twine &what, const char *code) {
 FailureOr<SmallVector<int64_t>> NodeContext::constantInts(size_t index, const char *what) {
   if (auto values = ValueBuilder::getConstantInts(in(index)))
     return *values;
+  entry.wantConstant(in(index));
   return fail(Twine(what) + " is not known at compile time (input '" +
               (has(index) ? node.inputs[index] : std::string("absent")) + "')");
 }
@@ -21,6 +34,7 @@ FailureOr<SmallVector<int64_t>> NodeContext::constantInts(size_t index, const ch
 FailureOr<double> NodeContext::constantScalar(size_t index, const char *what) {
   if (auto value = ValueBuilder::getSplat(in(index)))
     return *value;
+  entry.wantConstant(in(index));
   return fail(Twine(what) + " is not known at compile time");
 }
 
@@ -42,7 +56,13 @@ SmallVector<int64_t> NodeContext::getInts(const char *name) const {
 }
 
 LogicalResult NodeContext::setOut(size_t index, Value value) {
-  return wants(index) ? entry.define(node, node.outputs[index], value) : success();
+  if (!wants(index))
+    return success();
+  Type element = ValueBuilder::elementOf(value);
+  bool inherits = b.unsignedElement && element == b.unsignedElement;
+  if (isa<IntegerType>(element) && !element.isInteger(1) && resultUnsigned.value_or(inherits))
+    entry.markUnsigned(node.outputs[index]);
+  return entry.define(node, node.outputs[index], value);
 }
 void NodeContext::markAppended(size_t output, size_t past) {
   if (wants(output) && has(past))

@@ -21,6 +21,11 @@ public:
   size_t numInputs() const { return node.inputs.size(); }
   bool has(size_t index) const { return index < node.inputs.size() && !node.inputs[index].empty(); }
   bool wants(size_t output) const { return output < node.outputs.size() && !node.outputs[output].empty(); }
+  bool isUnsigned(size_t index) const;
+  /// The integers of input `index` in a wider type, by their own sign.
+  Value widened(size_t index, Type element);
+  /// Whether integer results are unsigned; left alone, they are if an input of their type is.
+  std::optional<bool> resultUnsigned;
   /// The input's value; null when absent.
   Value in(size_t index) const;
   ArrayRef<int64_t> shape(size_t index) const { return ValueBuilder::shapeOf(in(index)); }
@@ -59,6 +64,7 @@ public:
   LogicalResult needBroadcastTo(Value a, ArrayRef<int64_t> shape);
   /// Refuses results above the byte budget before they are built.
   LogicalResult needBudget(ArrayRef<int64_t> shape, Type element);
+  static bool isUnsignedType(int64_t onnxType);
   /// MLIR type of an ONNX element type; null with a problem when unsupported.
   Type elementType(int64_t onnxType);
   /// The bytes of a tensor attribute or initializer as a value (constant or comm.weight).

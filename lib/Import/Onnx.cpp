@@ -91,6 +91,10 @@ const Attribute *Node::find(const std::string &attribute) const {
   return nullptr;
 }
 
+bool isControl(const Node &node) {
+  return node.domain.empty() && (node.op == "If" || node.op == "Loop" || node.op == "Scan");
+}
+
 std::string Node::qualifiedOp() const {
   return (domain.empty() ? "" : domain + "::") + op + "-" + std::to_string(opset);
 }

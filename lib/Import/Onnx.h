@@ -84,6 +84,9 @@ struct Node {
   std::string qualifiedOp() const; ///< "Op-20", "com.microsoft::Op-1"
 };
 
+/// If, Loop and Scan: their bodies are compiled with the graph around them.
+bool isControl(const Node &node);
+
 struct Dim {
   int64_t value = -1; ///< -1: not a number
   std::string param;  ///< name or expression; may be empty

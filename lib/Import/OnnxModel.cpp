@@ -11,6 +11,7 @@
 #include <climits>
 #include <cstring>
 #include <fcntl.h>
+#include <functional>
 #include <unistd.h>
 
 namespace mlir::comm {
@@ -179,14 +180,23 @@ bool OnnxModel::check(Problems &problems) const {
   };
   std::vector<Unsupported> unsupported; // in order of first use
   std::map<std::string, size_t> indexOf;
-  for (const onnx::Node &node : impl->model.graph.nodes) {
-    if (OpTable::get().find(node))
-      continue;
+  std::function<void(const onnx::Node &)> listNode;
+  std::function<void(const std::vector<onnx::Node> &)> visit = [&](const std::vector<onnx::Node> &nodes) {
+    for (const onnx::Node &node : nodes)
+      listNode(node);
+  };
+  listNode = [&](const onnx::Node &node) {
+    for (const onnx::Attribute &attribute : node.attributes)
+      if (attribute.graph && onnx::isControl(node))
+        visit(attribute.graph->nodes);
+    if (onnx::isControl(node) || OpTable::get().find(node))
+      return;
     auto [index, isNew] = indexOf.emplace(node.qualifiedOp(), unsupported.size());
     if (isNew)
       unsupported.push_back({node.qualifiedOp(), node.describe()});
     unsupported[index->second].count++;
-  }
+  };
+  visit(impl->model.graph.nodes);
   for (const Unsupported &entry : unsupported)
     problems.push_back(
         {"E401",
@@ -194,11 +204,11 @@ bool OnnxModel::check(Problems &problems) const {
          ""});
   bool good = unsupported.empty();
   for (const onnx::ValueInfo &input : impl->model.graph.inputs) {
-    bool known =
-        input.isTensor &&
-        (input.dataType == onnx::Float || input.dataType == onnx::Float16 || input.dataType == onnx::BFloat16 ||
-         input.dataType == onnx::Double || input.dataType == onnx::Int8 || input.dataType == onnx::Int16 ||
-         input.dataType == onnx::Int32 || input.dataType == onnx::Int64 || input.dataType == onnx::Bool);
+    bool known = input.isTensor &&
+                 (input.dataType == onnx::Float || input.dataType == onnx::Float16 ||
+                  input.dataType == onnx::BFloat16 || input.dataType == onnx::Double || input.dataType == onnx::Int8 ||
+                  input.dataType == onnx::Int16 || input.dataType == onnx::Int32 || input.dataType == onnx::Int64 ||
+                  input.dataType == onnx::Bool || NodeContext::isUnsignedType(input.dataType));
     if (known)
       continue;
     problems.push_back(
@@ -229,7 +239,26 @@ std::vector<GraphValue> OnnxModel::getInputs() const { return describe(impl->mod
 std::vector<GraphValue> OnnxModel::getOutputs() const { return describe(impl->model.graph.outputs, {}); }
 
 LogicalResult OnnxModel::importEntry(ModuleOp module, const ImportOptions &options, Problems &problems) const {
-  return EntryImporter(*impl, options, problems).run(module);
+  // A size that is not known may follow from an input whose value is: then again, with that input fixed.
+  std::set<std::string> fixed;
+  while (true) {
+    Problems found;
+    EntryImporter importer(*impl, options, found);
+    importer.fixed = fixed;
+    LogicalResult result = importer.run(module);
+    size_t before = fixed.size();
+    for (const std::string &name : importer.wanted)
+      if (failed(result) && options.inputValues.count(name))
+        fixed.insert(name);
+    if (succeeded(result) || fixed.size() == before) {
+      for (const std::string &name : fixed)
+        if (succeeded(result))
+          problems.push_back({"E215", "the value of this input is fixed to the one given: it decides a shape",
+                              printable("graph input '" + name + "'"), "", true});
+      problems.insert(problems.end(), found.begin(), found.end());
+      return result;
+    }
+  }
 }
 
 llvm::ArrayRef<char> OnnxModel::getBytes(llvm::StringRef file, int64_t offset, int64_t size) const {

@@ -14,6 +14,16 @@ OpTable::OpTable() {
   addAttentionOps(*this);
   addGatherOps(*this);
   addContribOps(*this);
+  addLossOps(*this);
+  addPoolOps(*this);
+  addConvolutionOps(*this);
+  addResizeOps(*this);
+  addScatterOps(*this);
+  addQuantizeOps(*this);
+  addBitOps(*this);
+  addSignalOps(*this);
+  addExpertOps(*this);
+  addEncoderOps(*this);
 }
 
 const OpTable &OpTable::get() {

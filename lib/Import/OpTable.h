@@ -32,6 +32,16 @@ void addNormOps(OpTable &table);
 void addAttentionOps(OpTable &table);
 void addGatherOps(OpTable &table);
 void addContribOps(OpTable &table);
+void addLossOps(OpTable &table);
+void addPoolOps(OpTable &table);
+void addConvolutionOps(OpTable &table);
+void addResizeOps(OpTable &table);
+void addScatterOps(OpTable &table);
+void addQuantizeOps(OpTable &table);
+void addBitOps(OpTable &table);
+void addSignalOps(OpTable &table);
+void addExpertOps(OpTable &table);
+void addEncoderOps(OpTable &table);
 
 } // namespace mlir::comm
 #endif

@@ -17,7 +17,9 @@ Value ValueBuilder::splat(RankedTensorType type, double value) {
     number.convert(floatType.getFloatSemantics(), APFloat::rmNearestTiesToEven, &losesInfo);
     element = FloatAttr::get(floatType, number);
   } else {
-    element = IntegerAttr::get(type.getElementType(), static_cast<int64_t>(value));
+    element = IntegerAttr::get(
+        type.getElementType(),
+        APInt(64, static_cast<uint64_t>(static_cast<int64_t>(value))).sextOrTrunc(type.getElementTypeBitWidth()));
   }
   return constant(DenseElementsAttr::get(type, element));
 }
@@ -27,6 +29,13 @@ Value ValueBuilder::ints(ArrayRef<int64_t> values, ArrayRef<int64_t> shape, Type
   SmallVector<APInt> elements;
   for (int64_t value : values)
     elements.push_back(APInt(64, value, true).sextOrTrunc(width));
+  return constant(DenseElementsAttr::get(RankedTensorType::get(shape, element), elements));
+}
+
+Value ValueBuilder::floats(ArrayRef<double> values, ArrayRef<int64_t> shape, Type element) {
+  SmallVector<Attribute> elements;
+  for (double value : values)
+    elements.push_back(FloatAttr::get(element, value));
   return constant(DenseElementsAttr::get(RankedTensorType::get(shape, element), elements));
 }
 
@@ -279,6 +288,21 @@ Value ValueBuilder::concat(ArrayRef<Value> values, int64_t dim) {
   return create<tensor::ConcatOp>(withShape(parts[0], shape), dim, parts);
 }
 
+Value ValueBuilder::pad(Value value, int64_t dim, int64_t before, int64_t after, double fill) {
+  int64_t cut = std::max<int64_t>(0, -before), size = shapeOf(value)[dim] - cut - std::max<int64_t>(0, -after);
+  SmallVector<Value> parts = {sliceDim(value, dim, cut, size)};
+  auto filler = [&](int64_t count) {
+    SmallVector<int64_t> shape(shapeOf(value));
+    shape[dim] = count;
+    return splat(withShape(value, shape), fill);
+  };
+  if (before > 0)
+    parts.insert(parts.begin(), filler(before));
+  if (after > 0)
+    parts.push_back(filler(after));
+  return concat(parts, dim);
+}
+
 Value ValueBuilder::reverse(Value value, int64_t dim) {
   int64_t size = shapeOf(value)[dim];
   SmallVector<int64_t> order;
@@ -327,22 +351,44 @@ Value ValueBuilder::mul(Value a, Value b) {
       a, b, [&](Value x, Value y) { return isFloat(x) ? create<arith::MulFOp>(x, y) : create<arith::MulIOp>(x, y); });
 }
 Value ValueBuilder::div(Value a, Value b) {
-  return binary(
-      a, b, [&](Value x, Value y) { return isFloat(x) ? create<arith::DivFOp>(x, y) : create<arith::DivSIOp>(x, y); });
+  return binary(a, b, [&](Value x, Value y) {
+    return isFloat(x)      ? create<arith::DivFOp>(x, y)
+           : isUnsigned(x) ? create<arith::DivUIOp>(x, y)
+                           : create<arith::DivSIOp>(x, y);
+  });
 }
 Value ValueBuilder::max(Value a, Value b) {
   return binary(a, b, [&](Value x, Value y) {
-    return isFloat(x) ? create<arith::MaximumFOp>(x, y) : create<arith::MaxSIOp>(x, y);
+    return isFloat(x)      ? create<arith::MaximumFOp>(x, y)
+           : isUnsigned(x) ? create<arith::MaxUIOp>(x, y)
+                           : create<arith::MaxSIOp>(x, y);
   });
 }
 Value ValueBuilder::min(Value a, Value b) {
   return binary(a, b, [&](Value x, Value y) {
-    return isFloat(x) ? create<arith::MinimumFOp>(x, y) : create<arith::MinSIOp>(x, y);
+    return isFloat(x)      ? create<arith::MinimumFOp>(x, y)
+           : isUnsigned(x) ? create<arith::MinUIOp>(x, y)
+                           : create<arith::MinSIOp>(x, y);
   });
+}
+static arith::CmpIPredicate unsignedForm(arith::CmpIPredicate predicate) {
+  switch (predicate) {
+  case arith::CmpIPredicate::slt:
+    return arith::CmpIPredicate::ult;
+  case arith::CmpIPredicate::sle:
+    return arith::CmpIPredicate::ule;
+  case arith::CmpIPredicate::sgt:
+    return arith::CmpIPredicate::ugt;
+  case arith::CmpIPredicate::sge:
+    return arith::CmpIPredicate::uge;
+  default:
+    return predicate;
+  }
 }
 Value ValueBuilder::compare(arith::CmpFPredicate floatCase, arith::CmpIPredicate intCase, Value a, Value b) {
   return binary(a, b, [&](Value x, Value y) {
-    return isFloat(x) ? create<arith::CmpFOp>(floatCase, x, y) : create<arith::CmpIOp>(intCase, x, y);
+    return isFloat(x) ? create<arith::CmpFOp>(floatCase, x, y)
+                      : create<arith::CmpIOp>(isUnsigned(x) ? unsignedForm(intCase) : intCase, x, y);
   });
 }
 Value ValueBuilder::select(Value condition, Value a, Value b) {
@@ -357,8 +403,9 @@ Value ValueBuilder::neg(Value a) {
 }
 Value ValueBuilder::sigmoid(Value a) { return div(splatLike(a, 1), addScalar(unary<math::ExpOp>(neg(a)), 1)); }
 
-Value ValueBuilder::castTo(Value value, Type element) {
+Value ValueBuilder::castTo(Value value, Type element, bool toUnsigned) {
   Type from = elementOf(value);
+  bool fromUnsigned = from.isInteger(1) || isUnsigned(value);
   if (from == element)
     return value;
   RankedTensorType type = withElement(value, element);
@@ -372,12 +419,21 @@ Value ValueBuilder::castTo(Value value, Type element) {
     return fromWidth < toWidth ? create<arith::ExtFOp>(type, value) : create<arith::TruncFOp>(type, value);
   }
   if (fromFloat)
-    return create<arith::FPToSIOp>(type, value);
+    return toUnsigned && toWidth == 64  ? create<arith::FPToUIOp>(type, value)
+           : toUnsigned || toWidth < 32 ? throughWide(value, type)
+                                        : create<arith::FPToSIOp>(type, value);
   if (toFloat)
-    return from.isInteger(1) ? create<arith::UIToFPOp>(type, value) : create<arith::SIToFPOp>(type, value);
+    return fromUnsigned ? create<arith::UIToFPOp>(type, value) : create<arith::SIToFPOp>(type, value);
   if (fromWidth > toWidth)
     return create<arith::TruncIOp>(type, value);
-  return from.isInteger(1) ? create<arith::ExtUIOp>(type, value) : create<arith::ExtSIOp>(type, value);
+  return fromUnsigned ? create<arith::ExtUIOp>(type, value) : create<arith::ExtSIOp>(type, value);
+}
+
+/// A float as a narrow or unsigned integer of fewer than 64 bits: what does not fit wraps, as it does in numpy here.
+Value ValueBuilder::throughWide(Value value, RankedTensorType type) {
+  unsigned width = type.getElementTypeBitWidth();
+  Type wide = width == 32 ? builder.getI64Type() : builder.getI32Type();
+  return create<arith::TruncIOp>(type, create<arith::FPToSIOp>(withElement(value, wide), value));
 }
 
 Value ValueBuilder::reduce(Reduction kind, Value value, ArrayRef<int64_t> dims, bool keepDims) {
@@ -406,10 +462,12 @@ Value ValueBuilder::reduce(Reduction kind, Value value, ArrayRef<int64_t> dims, 
                                                        : infinity);
     } else {
       unsigned width = work.getIntOrFloatBitWidth();
-      APInt extreme = kind == Reduction::Max ? (width == 1 ? APInt(1, 0) : APInt::getSignedMinValue(width))
-                                             : (width == 1 ? APInt(1, 1) : APInt::getSignedMaxValue(width));
+      bool natural = width == 1 || isUnsigned(result);
+      APInt extreme = kind == Reduction::Max ? (natural ? APInt::getZero(width) : APInt::getSignedMinValue(width))
+                                             : (natural ? APInt::getAllOnes(width) : APInt::getSignedMaxValue(width));
       init = constant(DenseElementsAttr::get(initType, extreme));
     }
+    bool noSign = isUnsigned(result);
     auto body = [&](OpBuilder &inner, Location at, ValueRange args) {
       bool isFp = isa<FloatType>(work), isBool = work.isInteger(1);
       Value combined;
@@ -422,10 +480,12 @@ Value ValueBuilder::reduce(Reduction kind, Value value, ArrayRef<int64_t> dims, 
       else if (kind == Reduction::Max)
         combined = isFp     ? Value(arith::MaximumFOp::create(inner, at, args[0], args[1]))
                    : isBool ? Value(arith::OrIOp::create(inner, at, args[0], args[1]))
+                   : noSign ? Value(arith::MaxUIOp::create(inner, at, args[0], args[1]))
                             : Value(arith::MaxSIOp::create(inner, at, args[0], args[1]));
       else
         combined = isFp     ? Value(arith::MinimumFOp::create(inner, at, args[0], args[1]))
                    : isBool ? Value(arith::AndIOp::create(inner, at, args[0], args[1]))
+                   : noSign ? Value(arith::MinUIOp::create(inner, at, args[0], args[1]))
                             : Value(arith::MinSIOp::create(inner, at, args[0], args[1]));
       linalg::YieldOp::create(inner, at, combined);
     };

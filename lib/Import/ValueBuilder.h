@@ -16,6 +16,8 @@ enum class Reduction { Sum, Prod, Max, Min };
 
 class ValueBuilder {
 public:
+  /// Integers of this type are unsigned for the node that is built: MLIR's own integers have no sign.
+  Type unsignedElement;
   /// Folding stops at constants of this many elements; splats have no limit.
   static constexpr int64_t kMaxFoldedElements = 1 << 16;
 
@@ -41,6 +43,7 @@ public:
   Value splatLike(Value like, double value) { return splat(typeOf(like), value); }
   Value ints(ArrayRef<int64_t> values, ArrayRef<int64_t> shape, Type element);
   Value ints(ArrayRef<int64_t> values) { return ints(values, {int64_t(values.size())}, builder.getI64Type()); }
+  Value floats(ArrayRef<double> values, ArrayRef<int64_t> shape, Type element);
   /// None when the value is not a constant.
   static DenseElementsAttr getConstant(Value value);
   static std::optional<SmallVector<int64_t>> getConstantInts(Value value);
@@ -63,6 +66,8 @@ public:
   /// The rows of a dimension in another order; -1 steps back.
   Value reverse(Value value, int64_t dim);
   Value empty(RankedTensorType type);
+  /// `before` and `after` elements of `fill` around a dimension; negative counts cut.
+  Value pad(Value value, int64_t dim, int64_t before, int64_t after, double fill);
   /// Common shape under numpy broadcasting; false when there is none.
   static bool broadcastShapes(ArrayRef<int64_t> lhs, ArrayRef<int64_t> rhs, SmallVectorImpl<int64_t> &result);
   /// Brings both to their common shape, which must exist.
@@ -83,14 +88,17 @@ public:
   Value neg(Value a);
   Value sigmoid(Value a);
   template <typename OpTy> Value unary(Value a) { return create<OpTy>(a); }
-  Value castTo(Value value, Type element);
+  /// `toUnsigned`: what a float becomes is unsigned.
+  Value castTo(Value value, Type element, bool toUnsigned = false);
   /// Drops or keeps (size 1) the reduced dimensions. Sums of half types are kept in f32.
   Value reduce(Reduction kind, Value value, ArrayRef<int64_t> dims, bool keepDims);
   Value mean(Value value, ArrayRef<int64_t> dims, bool keepDims);
   Value matmul(Value a, Value b, bool transposeA = false, bool transposeB = false);
 
 private:
+  bool isUnsigned(Value value) const { return unsignedElement && elementOf(value) == unsignedElement; }
   Value sliceWeight(Value value, ArrayRef<int64_t> offsets, ArrayRef<int64_t> sizes, ArrayRef<int64_t> strides);
+  Value throughWide(Value value, RankedTensorType type);
   Value binary(Value a, Value b, function_ref<Value(Value, Value)> make);
   OpBuilder &builder;
   Location loc;

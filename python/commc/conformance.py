@@ -2,9 +2,9 @@
 
     python -m commc.conformance [--filter REGEX] [--listed] [--update] [--report FILE] [-j 2]
 
-Prints passed / differs / refused / broken with reasons. `refused` is an orderly no (a type that cannot be fed, or a tool's error with exit code
+Prints passed / differs / refused / broken with reasons; test/data/onnx_node_others.txt lists every case that does not pass with its own. `refused` is an orderly no (a type that cannot be fed, or a tool's error with exit code
 3, 4 or 5); `broken` is anything else that is not a result (a crash, a timeout, an internal error). The list of passing names in
-test/data/onnx_node_passing.txt only grows: a listed test that does not pass makes the exit code 1; --update adds new ones.
+test/data/onnx_node_passing.txt only grows: a listed test that does not pass makes the exit code 1; --update adds new ones and rewrites the rows of the others.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import NamedTuple
 from commc import arrays, node_cases, tools
 
 PASSING = tools.ROOT / "test" / "data" / "onnx_node_passing.txt"
+OTHERS = tools.ROOT / "test" / "data" / "onnx_node_others.txt"  # name, status and reason, separated by tabs
 CASE_TIMEOUT_S = 60
 REFUSALS = {3, 4, 5}  # exit codes: bad model, unsupported, does not fit
 
@@ -67,6 +68,12 @@ def general_reason(reason: str) -> str:
 
 def read_list(path: Path = PASSING) -> list[str]:
     return path.read_text().split() if path.exists() else []
+
+
+def read_others(path: Path = OTHERS) -> dict[str, tuple[str, str]]:
+    """Status and reason of the cases that do not pass."""
+    rows = (line.split("\t") for line in path.read_text().splitlines()) if path.exists() else ()
+    return {name: (status, reason) for name, status, reason in rows}
 
 
 def run_cases(cases: list[node_cases.Case], jobs: int, progress=None) -> list[Result]:
@@ -130,6 +137,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.update:
         PASSING.write_text("".join(f"{name}\n" for name in sorted(listed | passed)))
         print(f"{PASSING}: {len(passed - listed)} added, {len(listed | passed)} in all")
+        others = read_others() | {result.name: (result.status, re.sub(r"\s+", " ", result.reason)) for result in results}
+        rows = sorted((name, *row) for name, row in others.items() if name not in listed | passed)
+        OTHERS.write_text("".join("\t".join(row) + "\n" for row in rows))
     lost = sorted(listed & {case.name for case in cases} - passed)
     for name in lost:
         print(f"error: {name} is in the list and does not pass", file=sys.stderr)

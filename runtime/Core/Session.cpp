@@ -26,6 +26,17 @@ template <class E> int numberOf(const E &value) {
   return number;
 }
 
+std::string hexOf(const void *data, size_t bytes) {
+  static const char digits[] = "0123456789abcdef";
+  std::string out;
+  for (size_t i = 0; i < bytes; ++i) {
+    unsigned char byte = static_cast<const unsigned char *>(data)[i];
+    out.push_back(digits[byte >> 4]);
+    out.push_back(digits[byte & 15]);
+  }
+  return out;
+}
+
 /// The tensor of a caller is what the port says.
 Status checkTensor(const exe::Port &port, const comm_tensor &t, const char *what) {
   auto bad = [&](const std::string &text) {
@@ -45,6 +56,9 @@ Status checkTensor(const exe::Port &port, const comm_tensor &t, const char *what
     return bad("its shape needs " + std::to_string(bytes) + " bytes, the buffer has " + std::to_string(t.bytes));
   if (!t.data && bytes > 0)
     return bad("its buffer is missing");
+  if (!port.fixed.empty() && port.fixed != hexOf(t.data, t.bytes))
+    return bad("the program was compiled for one value of it, because it decides a shape, and this is another: compile "
+               "with --shapes-from of an .npz that holds this value");
   return Status::ok();
 }
 } // namespace

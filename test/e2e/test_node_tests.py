@@ -9,7 +9,9 @@ def test_the_list_is_sorted_and_known():
     listed = conformance.read_list()
     assert listed == sorted(set(listed))
     known = {case.name for case in node_cases.collect(tools.ROOT / "build" / "conformance")}
-    assert set(listed) <= known
+    others = conformance.read_others()
+    assert set(listed) | set(others) == known and not set(listed) & set(others)
+    assert all(status in ("differs", "refused") and reason for status, reason in others.values())
 
 
 @pytest.mark.slow

@@ -142,7 +142,7 @@ int Compiler::import() {
       std::string path = options.shapesFrom[i], error;
       path.erase(0, path.rfind('@', 0) == 0 ? 1 : 0);
       std::map<std::string, std::vector<int64_t>> shapes;
-      if (!readNpzShapes(path, shapes, error)) {
+      if (!readNpzShapes(path, shapes, import.inputValues, error)) {
         printError("E202", error, "--shapes-from", "an .npz with one array per graph input");
         return kUsage;
       }

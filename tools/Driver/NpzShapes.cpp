@@ -5,8 +5,13 @@
 #include <memory>
 #include <zip.h>
 
-/// The shape tuple of a version 1, 2 or 3 .npy header.
-static bool parseHeader(llvm::StringRef bytes, std::vector<int64_t> &shape) {
+/// Larger arrays have a shape only: they do not list sizes.
+constexpr int64_t kMaxValues = 256;
+constexpr size_t kMaxValueBytes = 4096 + kMaxValues * 8;
+
+/// Element type, shape tuple and values of a version 1, 2 or 3 .npy header.
+static bool parseHeader(llvm::StringRef bytes, mlir::comm::InputArray &array) {
+  std::vector<int64_t> &shape = array.shape;
   if (bytes.size() < 12 || !bytes.starts_with("\x93NUMPY"))
     return false;
   auto byte = [&](size_t i) { return static_cast<size_t>(static_cast<unsigned char>(bytes[i])); };
@@ -18,6 +23,12 @@ static bool parseHeader(llvm::StringRef bytes, std::vector<int64_t> &shape) {
   size_t close = open == llvm::StringRef::npos ? open : header.find(')', open);
   if (header.size() < length || close == llvm::StringRef::npos)
     return false;
+  size_t descr = header.find("'descr':"), quote = header.find('\'', descr == llvm::StringRef::npos ? descr : descr + 8);
+  size_t endQuote = quote == llvm::StringRef::npos ? quote : header.find('\'', quote + 1);
+  if (endQuote != llvm::StringRef::npos && !header.contains("'fortran_order': True")) {
+    array.descr = header.slice(quote + 1, endQuote).str();
+    array.bytes = bytes.drop_front(start + length).str();
+  }
   llvm::SmallVector<llvm::StringRef> numbers;
   header.slice(open + 1, close).split(numbers, ',', -1, false);
   for (llvm::StringRef number : numbers) {
@@ -33,7 +44,7 @@ static bool parseHeader(llvm::StringRef bytes, std::vector<int64_t> &shape) {
 }
 
 bool commc::readNpzShapes(const std::string &path, std::map<std::string, std::vector<int64_t>> &shapes,
-                          std::string &error) {
+                          std::map<std::string, mlir::comm::InputArray> &values, std::string &error) {
   int code = 0;
   std::unique_ptr<zip_t, decltype(&zip_discard)> archive(zip_open(path.c_str(), ZIP_RDONLY, &code), zip_discard);
   if (!archive) {
@@ -46,14 +57,19 @@ bool commc::readNpzShapes(const std::string &path, std::map<std::string, std::ve
   for (zip_int64_t i = 0, n = zip_get_num_entries(archive.get(), 0); i < n; ++i) {
     llvm::StringRef name = zip_get_name(archive.get(), i, 0);
     std::unique_ptr<zip_file_t, decltype(&zip_fclose)> file(zip_fopen_index(archive.get(), i, 0), zip_fclose);
-    char buffer[1 << 12];
-    zip_int64_t got = file ? zip_fread(file.get(), buffer, sizeof(buffer)) : -1;
-    std::vector<int64_t> shape;
-    if (!name.consume_back(".npy") || got < 0 || !parseHeader(llvm::StringRef(buffer, got), shape)) {
+    std::vector<char> buffer(kMaxValueBytes);
+    zip_int64_t got = file ? zip_fread(file.get(), buffer.data(), buffer.size()) : -1;
+    mlir::comm::InputArray array;
+    if (!name.consume_back(".npy") || got < 0 || !parseHeader(llvm::StringRef(buffer.data(), got), array)) {
       error = "'" + path + "' holds '" + name.str() + "', which is not a .npy array";
       return false;
     }
-    shapes[name.str()] = shape;
+    shapes[name.str()] = array.shape;
+    int64_t elements = 1;
+    for (int64_t size : array.shape)
+      elements = elements > kMaxValues ? elements : elements * size;
+    if (static_cast<size_t>(got) < buffer.size() && !array.descr.empty() && elements <= kMaxValues)
+      values[name.str()] = std::move(array);
   }
   return true;
 }

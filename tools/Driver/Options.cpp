@@ -254,7 +254,8 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
         ->allow_extra_args(false);
     app.add_option("--shapes", shapes, "shapes of inputs, name:1x128,...")->group("Shapes")->allow_extra_args(false);
     app.add_option("--shapes-from", options.shapesFrom,
-                   "bind every dimension from arrays, @inputs.npz; repeatable: one entry each")
+                   "bind every dimension from arrays, @inputs.npz, and fix inputs that decide shapes to their "
+                   "values there; repeatable: one entry each")
         ->group("Shapes")
         ->allow_extra_args(false);
     app.add_option("--weights", options.weights,

@@ -135,6 +135,7 @@ struct Port {
   Shape shape;   ///< whole
   Layout layout; ///< how ranks hold it
   int32_t value = -1;
+  std::string fixed; ///< inputs: the only bytes that the program is made for, in hexadecimal; empty: any
 };
 
 /// One SPMD program over `grid`.

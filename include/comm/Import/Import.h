@@ -35,10 +35,19 @@ struct OpenOptions {
   int64_t maxTotalBytes = int64_t(1) << 43;  ///< all weights together, and all values of one entry together
 };
 
+/// A small array of an .npz, as it lies in the file.
+struct InputArray {
+  std::string descr; ///< numpy's name of the element type, "<i8"
+  std::vector<int64_t> shape;
+  std::string bytes; ///< little-endian, row-major
+};
+
 struct ImportOptions {
   std::map<std::string, int64_t> dims; ///< size of each symbolic dimension (`--dim name=value`)
   std::map<std::string, std::vector<int64_t>>
-      inputShapes;                ///< shape per graph input (`--shapes-from`); binds dimensions
+      inputShapes; ///< shape per graph input (`--shapes-from`); binds dimensions
+  /// Values of small inputs. One that decides a shape is fixed to its value here; the others are ignored.
+  std::map<std::string, InputArray> inputValues;
   std::string entryName = "main"; ///< name of the function
 };
 

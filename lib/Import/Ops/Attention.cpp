@@ -133,8 +133,6 @@ LogicalResult addPositionRules(NodeContext &c, AttentionParts &parts, int64_t pa
 LogicalResult attention(NodeContext &c) {
   if (failed(c.needInputs(3, 7)))
     return failure();
-  if (c.wants(3))
-    return c.fail("output qk_matmul_output");
   if (c.has(4) != c.has(5) || (c.has(4) && c.has(6)))
     return c.fail("past_key, past_value and nonpad_kv_seqlen do not go together this way", "E313");
   AttentionParts parts;
@@ -172,10 +170,21 @@ LogicalResult attention(NodeContext &c) {
   }
   if (failed(addPositionRules(c, parts, past)))
     return failure();
-  FailureOr<Value> result = buildAttention(c, parts);
-  if (failed(result) || failed(c.done(packed ? mergeHeads(c.b, *result) : *result)))
+  if (failed(c.setOut(1, *key)) || failed(c.setOut(2, *value)))
     return failure();
-  return success(succeeded(c.setOut(1, *key)) && succeeded(c.setOut(2, *value)));
+  if (c.wants(3)) {
+    FailureOr<PlainAttention> steps = buildPlainAttention(c, parts, Value());
+    if (failed(steps))
+      return failure();
+    int64_t mode = c.getInt("qk_matmul_output_mode", 0);
+    if (mode < 0 || mode > 3)
+      return c.fail("qk_matmul_output_mode " + Twine(mode), "E313");
+    Value shown[4] = {steps->scores, steps->capped, steps->biased, steps->weights};
+    return success(succeeded(c.done(packed ? mergeHeads(c.b, steps->output) : steps->output)) &&
+                   succeeded(c.setOut(3, c.b.castTo(shown[mode], B::elementOf(*query)))));
+  }
+  FailureOr<Value> result = buildAttention(c, parts);
+  return failed(result) ? failure() : c.done(packed ? mergeHeads(c.b, *result) : *result);
 }
 
 /// RotaryEmbedding-23: (X, cos, sin, position_ids?). The com.microsoft one orders its inputs otherwise (Contrib.cpp).

@@ -16,6 +16,16 @@ struct AttentionParts {
 };
 /// Checks everything and builds the op.
 FailureOr<Value> buildAttention(NodeContext &c, AttentionParts parts);
+/// Every step of attention, f32 [B, Hq, S, T] but for the output.
+struct PlainAttention {
+  Value scores;  ///< scaled products
+  Value capped;  ///< after the soft cap
+  Value biased;  ///< with mask and rules
+  Value weights; ///< after the softmax
+  Value output;  ///< [B, Hq, S, Dv], element type of the query
+};
+/// Attention without comm.attention. `sink` [Hq], may be null: a logit per head that only joins the sum of the softmax.
+FailureOr<PlainAttention> buildPlainAttention(NodeContext &c, const AttentionParts &parts, Value sink);
 /// [B, S, heads*size] -> [B, heads, S, size].
 FailureOr<Value> splitHeads(NodeContext &c, Value x, int64_t heads);
 /// [B, heads, S, size] -> [B, S, heads*size].

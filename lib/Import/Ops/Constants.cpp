@@ -11,6 +11,7 @@ LogicalResult constant(NodeContext &c) {
   std::string name = c.wants(0) ? c.node.outputs[0] : "";
   if (const onnx::Attribute *value = c.getAttr("value"); value && value->tensor) {
     Value result = c.tensorValue(*value->tensor, name);
+    c.resultUnsigned = NodeContext::isUnsignedType(value->tensor->dataType);
     return result ? c.done(result) : failure();
   }
   if (c.hasAttr("value_int"))
@@ -38,6 +39,7 @@ LogicalResult constantOfShape(NodeContext &c) {
     Value fill = c.tensorValue(*value->tensor, "value");
     if (!fill)
       return failure();
+    c.resultUnsigned = NodeContext::isUnsignedType(value->tensor->dataType);
     if (!B::getConstant(fill) || B::typeOf(fill).getNumElements() != 1)
       return c.fail("attribute 'value' is not one number");
     if (failed(c.needBudget(*shape, B::elementOf(fill))))
@@ -97,6 +99,7 @@ LogicalResult eyeLike(NodeContext &c) {
   int64_t rows = c.shape(0)[0], columns = c.shape(0)[1], k = c.getInt("k", 0);
   if (!element)
     return failure();
+  c.resultUnsigned = c.hasAttr("dtype") ? NodeContext::isUnsignedType(c.getInt("dtype", 1)) : c.isUnsigned(0);
   if (rows * columns > B::kMaxFoldedElements)
     return c.fail("a diagonal of this size");
   SmallVector<int64_t> values(rows * columns, 0);

@@ -58,8 +58,10 @@ struct GroupQuery {
     for (const char *name : refused)
       if (c.getInt(name, 0) > 0)
         return c.fail("attribute " + Twine(name));
-    if (c.has(11) || c.has(12) || c.has(13) || c.wants(3))
-      return c.fail("head_sink, quantised caches and output_qk");
+    if (c.has(12) || c.has(13) || c.wants(3))
+      return c.fail("quantised caches and output_qk");
+    if (c.has(11) && (c.shape(11) != ArrayRef<int64_t>{queryHeads} || !B::isFloat(c.in(11))))
+      return c.fail("head_sink has not one number per query head", "E313");
     batch = c.shape(0)[0];
     length = c.shape(0)[1];
     if (B::typeOf(c.in(5)).getNumElements() != batch || B::isFloat(c.in(5)))
@@ -207,7 +209,14 @@ struct GroupQuery {
       parts.lengths = rowLengths; // right padding, and the room behind shorter rows
     if (failed(restrict(parts)))
       return failure();
-    FailureOr<Value> result = buildAttention(c, parts);
+    FailureOr<Value> result = failure();
+    if (c.has(11)) {
+      FailureOr<PlainAttention> steps = buildPlainAttention(c, parts, c.in(11));
+      if (succeeded(steps))
+        result = steps->output;
+    } else {
+      result = buildAttention(c, parts);
+    }
     if (failed(result) || failed(c.done(mergeHeads(b, *result))))
       return failure();
     c.markAppended(1, 3);

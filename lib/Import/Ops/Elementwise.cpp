@@ -120,13 +120,15 @@ LogicalResult power(NodeContext &c) {
     x = c.b.broadcastTo(x, shape);
     if (*exponent == 0.5)
       return c.done(c.b.unary<math::SqrtOp>(x));
+    c.resultUnsigned = c.isUnsigned(0);
     Value square = *exponent == 1 ? x : c.b.mul(x, x);
     return c.done(*exponent == 3 ? c.b.mul(square, x) : square);
   }
   Type work = B::isFloat(x) ? element : Type(c.b.getBuilder().getF64Type());
-  Value base = c.b.castTo(x, work), power = c.b.castTo(y, work);
+  Value base = c.widened(0, work), power = c.widened(1, work);
   c.b.broadcastPair(base, power);
-  return c.done(c.b.castTo(c.b.create<math::PowFOp>(base, power), element));
+  c.resultUnsigned = c.isUnsigned(0);
+  return c.done(c.b.castTo(c.b.create<math::PowFOp>(base, power), element, c.isUnsigned(0)));
 }
 
 LogicalResult modulo(NodeContext &c) {
@@ -136,8 +138,10 @@ LogicalResult modulo(NodeContext &c) {
   c.b.broadcastPair(x, y);
   if (auto values = B::getConstantInts(y); values && llvm::is_contained(*values, 0))
     return c.fail("integer division by zero", "E313");
-  Value rest = B::isFloat(x) ? c.b.create<arith::RemFOp>(x, y) : c.b.create<arith::RemSIOp>(x, y);
-  if (c.getInt("fmod", 0) ||
+  Value rest = B::isFloat(x)     ? c.b.create<arith::RemFOp>(x, y)
+               : c.isUnsigned(0) ? c.b.create<arith::RemUIOp>(x, y)
+                                 : c.b.create<arith::RemSIOp>(x, y);
+  if (c.getInt("fmod", 0) || c.isUnsigned(0) ||
       (B::isFloat(x) && c.opset() < 28)) // the sign of the dividend; floats had no other choice before
     return c.done(rest);
   Value zero = c.b.splatLike(rest, 0), restNegative = c.b.compare(FP::OLT, IP::slt, rest, zero),
@@ -169,11 +173,19 @@ LogicalResult clip(NodeContext &c) {
 LogicalResult cast(NodeContext &c) {
   if (failed(c.needInputs(1, 1)))
     return failure();
-  Type target = c.elementType(c.getInt("to", 0));
-  return target ? c.done(c.b.castTo(c.in(0), target)) : failure();
+  int64_t to = c.getInt("to", 0);
+  Type target = c.elementType(to);
+  c.resultUnsigned = NodeContext::isUnsignedType(to);
+  return target ? c.done(c.b.castTo(c.in(0), target, *c.resultUnsigned)) : failure();
 }
 LogicalResult castLike(NodeContext &c) {
-  return failed(c.needInputs(2, 2)) ? failure() : c.done(c.b.castTo(c.in(0), B::elementOf(c.in(1))));
+  if (failed(c.needInputs(2, 2)))
+    return failure();
+  c.resultUnsigned = c.isUnsigned(1);
+  Type element = B::elementOf(c.in(1));
+  if (isa<FloatType>(B::elementOf(c.in(0))) && isa<IntegerType>(element))
+    return c.done(c.b.castTo(c.in(0), element, c.isUnsigned(1)));
+  return c.done(c.widened(0, element));
 }
 LogicalResult identity(NodeContext &c) {
   if (failed(c.needInputs(1, 1)))
@@ -184,8 +196,14 @@ LogicalResult identity(NodeContext &c) {
 LogicalResult dropout(NodeContext &c) {
   if (failed(c.needInputs(1, 3)))
     return failure();
-  if (c.has(2) && B::getSplat(c.in(2)).value_or(1) != 0)
-    return c.fail("training mode");
+  if (c.has(2)) {
+    FailureOr<double> training = c.constantScalar(2, "whether this is training");
+    FailureOr<double> ratio = c.has(1) ? c.constantScalar(1, "the ratio") : FailureOr<double>(c.getFloat("ratio", 0.5));
+    if (failed(training) || failed(ratio))
+      return failure();
+    if (*training != 0 && *ratio != 0)
+      return c.fail("training mode draws random numbers");
+  }
   c.markAlias(0, 0);
   RankedTensorType mask = B::withElement(c.in(0), c.b.getBuilder().getI1Type());
   return success(succeeded(c.done(c.in(0))) && succeeded(c.setOut(1, c.b.splat(mask, 1))));
@@ -194,6 +212,8 @@ LogicalResult negate(NodeContext &c) { return failed(c.needInputs(1, 1)) ? failu
 LogicalResult absolute(NodeContext &c) {
   if (failed(c.needInputs(1, 1)))
     return failure();
+  if (c.isUnsigned(0))
+    return c.done(c.in(0));
   return c.done(B::isFloat(c.in(0)) ? c.b.create<math::AbsFOp>(c.in(0)) : c.b.max(c.in(0), c.b.neg(c.in(0))));
 }
 LogicalResult relu(NodeContext &c) {

@@ -87,6 +87,14 @@ LogicalResult einsum(NodeContext &c) {
   std::string equation = c.getString("equation", "");
   equation.erase(std::remove(equation.begin(), equation.end(), ' '), equation.end());
   size_t arrow = equation.find("->");
+  if (arrow == std::string::npos) { // letters that stand once, in order
+    std::string once;
+    for (char letter = 'A'; letter <= 'z'; ++letter)
+      if (std::isalpha(static_cast<unsigned char>(letter)) && llvm::count(equation, letter) == 1)
+        once += letter;
+    arrow = equation.size();
+    equation += "->" + once;
+  }
   if (failed(c.needInputs(1, 2)) || arrow == std::string::npos || equation.find('.') != std::string::npos)
     return c.fail("equation '" + equation + "' (only one or two operands, with '->', without '...')");
   std::string out = equation.substr(arrow + 2), left = equation.substr(0, arrow);

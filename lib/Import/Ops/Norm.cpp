@@ -115,14 +115,27 @@ Value perChannel(B &b, Value vector, int64_t rank) {
 LogicalResult batchNorm(NodeContext &c) {
   if (failed(c.needInputs(5, 5)) || failed(c.needFloat(0)) || c.rank(0) < 2)
     return c.fail("expected a float tensor of rank 2 or more");
-  if (c.getInt("training_mode", 0))
-    return c.fail("training mode");
   for (size_t i = 1; i < 5; ++i)
     if (failed(c.needRank(i, 1)) || c.shape(i)[0] != c.shape(0)[1] || failed(c.needSameElement(0, i)))
       return c.fail("input " + Twine(i) + " is not a vector over the channels", "E313");
-  Value deviation = c.b.create<math::SqrtOp>(c.b.addScalar(c.in(4), c.getFloat("epsilon", 1e-5f)));
+  Value mean = c.in(3), variance = c.in(4);
+  if (c.getInt("training_mode", 0)) { // the batch's own statistics; the running ones move towards them
+    SmallVector<int64_t> dims = {0};
+    for (int64_t dim = 2; dim < c.rank(0); ++dim)
+      dims.push_back(dim);
+    Value batchMean = c.b.mean(c.in(0), dims, true), centred = c.b.sub(c.in(0), batchMean);
+    double momentum = c.getFloat("momentum", 0.9f);
+    auto running = [&](Value before, Value now) {
+      return c.b.add(c.b.mulScalar(before, momentum), c.b.mulScalar(now, 1 - momentum));
+    };
+    variance = c.b.reshape(c.b.mean(c.b.mul(centred, centred), dims, true), c.shape(4));
+    mean = c.b.reshape(batchMean, c.shape(3));
+    if (failed(c.setOut(1, running(c.in(3), mean))) || failed(c.setOut(2, running(c.in(4), variance))))
+      return failure();
+  }
+  Value deviation = c.b.create<math::SqrtOp>(c.b.addScalar(variance, c.getFloat("epsilon", 1e-5f)));
   Value scale = c.b.div(c.in(1), deviation);
-  Value shift = c.b.sub(c.in(2), c.b.mul(c.in(3), scale));
+  Value shift = c.b.sub(c.in(2), c.b.mul(mean, scale));
   return c.done(c.b.add(c.b.mul(c.in(0), perChannel(c.b, scale, c.rank(0))), perChannel(c.b, shift, c.rank(0))));
 }
 

@@ -138,6 +138,8 @@ template <Reduction kind> LogicalResult arg(NodeContext &c) {
   FailureOr<int64_t> axis = c.axis(c.getInt("axis", 0), c.rank(0));
   if (failed(axis))
     return failure();
+  if (c.isUnsigned(0) && B::elementOf(c.in(0)).isInteger(64))
+    return c.fail("uint64 values"); // their order and that of positions differ in sign
   Value result = argExtreme(c, c.in(0), kind, *axis, c.getInt("select_last_index", 0));
   SmallVector<int64_t> shape(B::shapeOf(result));
   if (!c.getInt("keepdims", 1))
@@ -153,6 +155,31 @@ LogicalResult hardmax(NodeContext &c) {
   });
 }
 
+/// Running sums or products in steps of 1, 2, 4, ...: after a step every element holds twice as many.
+Value scan(NodeContext &c, Value x, int64_t axis, bool products) {
+  B &b = c.b;
+  int64_t size = B::shapeOf(x)[axis];
+  bool reverse = c.getInt("reverse", 0);
+  double neutral = products ? 1 : 0;
+  auto shifted = [&](Value value, int64_t by) {
+    return reverse ? b.pad(value, axis, -by, by, neutral) : b.pad(value, axis, by, -by, neutral);
+  };
+  if (c.getInt("exclusive", 0) && size > 0)
+    x = shifted(x, 1);
+  for (int64_t step = 1; step < size; step *= 2)
+    x = products ? b.mul(x, shifted(x, step)) : b.add(x, shifted(x, step));
+  return x;
+}
+LogicalResult cumProd(NodeContext &c) {
+  if (failed(c.needInputs(2, 2)))
+    return failure();
+  FailureOr<double> given = c.constantScalar(1, "the axis");
+  if (failed(given))
+    return failure();
+  FailureOr<int64_t> axis = c.axis(static_cast<int64_t>(*given), c.rank(0));
+  return failed(axis) ? failure() : c.done(scan(c, c.in(0), *axis, true));
+}
+
 /// A product with a triangle of ones: exact for integers, and splittable like any other product.
 LogicalResult cumSum(NodeContext &c) {
   if (failed(c.needInputs(2, 2)))
@@ -165,8 +192,8 @@ LogicalResult cumSum(NodeContext &c) {
   if (failed(axis))
     return failure();
   int64_t size = c.shape(0)[*axis];
-  if (size * size > 1 << 24)
-    return c.fail("a cumulative sum over " + Twine(size) + " elements");
+  if (size > 1 << 11 || B::elementOf(c.in(0)).getIntOrFloatBitWidth() < 16)
+    return c.done(scan(c, c.in(0), *axis, false));
   bool exclusive = c.getInt("exclusive", 0), reverse = c.getInt("reverse", 0);
   SmallVector<int64_t> ones;
   for (int64_t from = 0; from < size; ++from)
@@ -204,6 +231,7 @@ LogicalResult oneHot(NodeContext &c) {
   Value negative = c.b.compare(FP::OLT, IP::slt, index, c.b.splatLike(index, 0));
   index = c.b.select(negative, c.b.addScalar(index, static_cast<double>(size)), index);
   Value hit = c.b.compare(FP::OEQ, IP::eq, iota(c.b, size, *axis, c.rank(0) + 1, i64), index);
+  c.resultUnsigned = c.isUnsigned(2);
   Value off = c.b.reshape(c.b.sliceDim(c.in(2), 0, 0, 1), {}), on = c.b.reshape(c.b.sliceDim(c.in(2), 0, 1, 1), {});
   return c.done(c.b.select(hit, on, off));
 }
@@ -235,6 +263,7 @@ void addReduceOps(OpTable &table) {
   table.add("ArgMax", arg<Reduction::Max>);
   table.add("ArgMin", arg<Reduction::Min>);
   table.add("CumSum", cumSum);
+  table.add("CumProd", cumProd);
   table.add("OneHot", oneHot);
   table.add("GlobalAveragePool", globalPool<false>);
   table.add("GlobalMaxPool", globalPool<true>);

@@ -122,12 +122,30 @@ LogicalResult trilu(NodeContext &c) {
   return c.done(c.b.select(mask, c.in(0), c.b.splatLike(c.in(0), 0)));
 }
 
-/// Constant padding along one dimension at a time; negative pads cut.
+/// Edge, reflect and wrap: every new element is one that is there.
+Value padByCopy(B &b, Value value, int64_t dim, int64_t before, int64_t after, const std::string &mode) {
+  int64_t size = B::shapeOf(value)[dim], turn = 2 * std::max<int64_t>(size - 1, 1);
+  SmallVector<int64_t> from;
+  for (int64_t i = -before; i < size + after; ++i) {
+    if (mode == "edge")
+      from.push_back(std::clamp<int64_t>(i, 0, size - 1));
+    else if (mode == "wrap")
+      from.push_back((i % size + size) % size);
+    else {
+      int64_t at = (i % turn + turn) % turn;
+      from.push_back(size == 1 ? 0 : std::min(at, turn - at));
+    }
+  }
+  return b.create<GatherOp>(value, b.ints(from), dim);
+}
+
+/// Padding along one dimension at a time; negative pads cut.
 LogicalResult pad(NodeContext &c) {
   if (failed(c.needInputs(1, 4)))
     return failure();
-  if (c.getString("mode", "constant") != "constant")
-    return c.fail("mode '" + c.getString("mode", "") + "'");
+  std::string mode = c.getString("mode", "constant");
+  if (mode != "constant" && mode != "edge" && mode != "reflect" && mode != "wrap")
+    return c.fail("mode '" + mode + "'");
   SmallVector<int64_t> pads = c.getInts("pads"), axes;
   if (c.has(1)) {
     FailureOr<SmallVector<int64_t>> given = c.constantInts(1, "the pads");
@@ -147,8 +165,8 @@ LogicalResult pad(NodeContext &c) {
     return c.fail("expected two pads per axis", "E313");
   Value value = c.in(0), fill = c.has(2) ? c.in(2) : Value();
   std::optional<double> number = fill ? B::getSplat(fill) : c.getFloat("value", 0);
-  if (!number)
-    return c.fail("the fill is not known at compile time");
+  if (!number && mode == "constant" && failed(c.constantScalar(2, "the fill")))
+    return failure();
   for (auto [i, axis] : llvm::enumerate(axes)) {
     int64_t dim = axis < 0 ? axis + c.rank(0) : axis, before = pads[i], after = pads[i + axes.size()],
             size = B::shapeOf(value)[dim];
@@ -167,6 +185,13 @@ LogicalResult pad(NodeContext &c) {
     result[dim] += std::max<int64_t>(before, 0) + std::max<int64_t>(after, 0);
     if (failed(c.needBudget(result, B::elementOf(value))))
       return failure();
+    if (mode != "constant") {
+      if (size == 0 && result[dim] != 0)
+        return c.fail("dimension " + Twine(dim) + " has no element to repeat", "E313");
+      if (before != 0 || after != 0)
+        value = padByCopy(c.b, value, dim, std::max<int64_t>(before, 0), std::max<int64_t>(after, 0), mode);
+      continue;
+    }
     if (before > 0)
       parts.insert(parts.begin(), filler(before));
     if (after > 0)

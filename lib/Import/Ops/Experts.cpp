@@ -1,0 +1,197 @@
+//===- Experts.cpp - com.microsoft MoE and block-quantised weights --------===//
+// Experts in dense form: every expert sees every token, and the router's weights pick what counts.
+//===----------------------------------------------------------------------===//
+#include "OpTable.h"
+#include <cmath>
+
+namespace mlir::comm {
+namespace {
+using B = ValueBuilder;
+
+/// One MoE node: its parts, step by step.
+struct Experts {
+  NodeContext &c;
+  B &b;
+  int64_t experts = 0, tokens = 0, hidden = 0, inner = 0;
+  std::string activation;
+  int64_t fusion = 0;
+
+  LogicalResult check() {
+    if (failed(c.needInputs(3, 8)) || !c.has(4) || failed(c.needFloat(0)) || failed(c.needRank(1, 2)) ||
+        failed(c.needRank(2, 3)) || failed(c.needRank(4, 3)) || c.rank(0) < 2)
+      return c.fail("expected tokens, router logits and weights of both layers", "E313");
+    experts = c.shape(2)[0];
+    hidden = c.shape(0).back();
+    tokens = B::typeOf(c.in(0)).getNumElements() / std::max<int64_t>(hidden, 1);
+    activation = c.getString("activation_type", "relu");
+    fusion = c.getInt("swiglu_fusion", 0);
+    if (c.getInt("use_sparse_mixer", 0))
+      return c.fail("use_sparse_mixer");
+    if (activation == "swiglu" && fusion == 0 && !c.has(6))
+      fusion = 1; // older files leave it out
+    int64_t halves = activation == "swiglu" && fusion ? 2 : 1;
+    inner = c.shape(4)[2];
+    // Before the layout turned, weights stood as [experts, in, out].
+    if (c.shape(4)[1] != hidden || c.shape(2)[2] != hidden)
+      return c.fail("weights that are not stored as [experts, out, in]");
+    if (c.shape(2) != ArrayRef<int64_t>{experts, halves * inner, hidden} || c.shape(4)[0] != experts ||
+        c.shape(1) != ArrayRef<int64_t>{tokens, experts})
+      return c.fail("router or weights do not fit the tokens", "E313");
+    if (c.has(6) && (fusion || c.shape(6) != ArrayRef<int64_t>{experts, inner, hidden}))
+      return c.fail("the third weights do not fit", "E313");
+    int64_t widths[] = {halves * inner, hidden, inner};
+    for (size_t layer = 0; layer < 3; ++layer)
+      if (c.has(3 + 2 * layer) && c.shape(3 + 2 * layer) != ArrayRef<int64_t>{experts, widths[layer]})
+        return c.fail("a bias does not fit", "E313");
+    for (size_t i = 1; i < c.numInputs(); ++i)
+      if (c.has(i) && failed(c.needSameElement(0, i)))
+        return failure();
+    return c.needBudget({experts, tokens, std::max(halves * inner, hidden)}, B::elementOf(c.in(0)));
+  }
+
+  /// Weight of every expert for every token, f32 [T, E]: softmax over all, zeros but for the best k.
+  FailureOr<Value> route() {
+    int64_t k = c.getInt("k", 1);
+    if (k < 1 || k > experts)
+      return c.fail("k = " + Twine(k) + " of " + Twine(experts) + " experts", "E313");
+    OpBuilder &builder = b.getBuilder();
+    Type i64 = builder.getI64Type(), f32 = builder.getF32Type();
+    Value p = b.create<SoftmaxOp>(b.castTo(c.in(1), f32));
+    Value order = b.reshape(b.create<TopKOp>(p, builder.getI64IntegerAttr(k), builder.getUnitAttr()), {tokens, k, 1});
+    Value number = b.ints(llvm::to_vector(llvm::seq<int64_t>(0, experts)), {1, 1, experts}, i64);
+    Value hit = b.castTo(b.compare(arith::CmpFPredicate::OEQ, arith::CmpIPredicate::eq, order, number), f32);
+    p = b.mul(p, b.reduce(Reduction::Sum, hit, {1}, false));
+    return c.getInt("normalize_routing_weights", 0) ? b.div(p, b.reduce(Reduction::Sum, p, {1}, true)) : p;
+  }
+
+  Value layer(Value x, size_t weights) {
+    Value y = b.matmul(x, c.in(weights), false, true);
+    if (!c.has(weights + 1))
+      return y;
+    return b.add(y, b.reshape(c.in(weights + 1), {experts, 1, c.shape(weights + 1)[1]}));
+  }
+
+  FailureOr<Value> activate(Value h, Value x) {
+    if (activation == "swiglu") {
+      Value gate = h, linear;
+      if (fusion == 0) {
+        linear = layer(x, 6);
+      } else if (fusion == 1) {
+        Value pairs = b.reshape(h, {experts, tokens, inner, 2});
+        gate = b.reshape(b.sliceDim(pairs, 3, 0, 1), {experts, tokens, inner});
+        linear = b.reshape(b.sliceDim(pairs, 3, 1, 1), {experts, tokens, inner});
+      } else {
+        gate = b.sliceDim(h, 2, 0, inner);
+        linear = b.sliceDim(h, 2, inner, inner);
+      }
+      double limit = c.getFloat("swiglu_limit", INFINITY);
+      if (std::isfinite(limit)) {
+        gate = b.min(gate, b.splatLike(gate, limit));
+        linear = b.max(b.min(linear, b.splatLike(linear, limit)), b.splatLike(linear, -limit));
+      }
+      Value turned = b.mul(gate, b.sigmoid(b.mulScalar(gate, c.getFloat("activation_alpha", 1))));
+      return b.mul(turned, b.addScalar(linear, c.getFloat("activation_beta", 0)));
+    }
+    if (activation == "relu")
+      h = b.max(h, b.splatLike(h, 0));
+    else if (activation == "gelu")
+      h = b.create<GeluOp>(GeluKind::Erf, h);
+    else if (activation == "silu")
+      h = b.create<SiluOp>(h);
+    else if (activation != "identity")
+      return c.fail("activation '" + activation + "'");
+    return c.has(6) ? b.mul(h, layer(x, 6)) : h;
+  }
+
+  LogicalResult run() {
+    if (failed(check()))
+      return failure();
+    FailureOr<Value> weights = route();
+    if (failed(weights))
+      return failure();
+    Value x = b.reshape(c.in(0), {1, tokens, hidden});
+    FailureOr<Value> active = activate(layer(x, 2), x);
+    if (failed(active))
+      return failure();
+    Value y = layer(*active, 4); // [E, T, H]
+    Type element = B::elementOf(y), f32 = b.getBuilder().getF32Type();
+    Value share = b.reshape(b.transpose(*weights, {1, 0}), {experts, tokens, 1});
+    Value sum = b.reduce(Reduction::Sum, b.mul(b.castTo(y, f32), share), {0}, false);
+    return c.done(b.reshape(b.castTo(sum, element), c.shape(0)));
+  }
+};
+LogicalResult mixtureOfExperts(NodeContext &c) { return Experts{c, c.b}.run(); }
+
+/// Bytes [.., n] as numbers of `bits` bits [.., n * 8 / bits], lowest first, f32.
+Value unpackBits(B &b, Value bytes, int64_t bits) {
+  Type f32 = b.getBuilder().getF32Type(), before = b.unsignedElement;
+  b.unsignedElement = B::elementOf(bytes);
+  SmallVector<int64_t> shape(B::shapeOf(bytes)), column(shape);
+  int64_t last = static_cast<int64_t>(shape.size()) - 1, parts = 8 / bits;
+  column.push_back(1);
+  SmallVector<Value> numbers;
+  for (int64_t i = 0; i < parts; ++i) {
+    Value x = bytes;
+    if (i > 0)
+      x = b.create<arith::ShRUIOp>(x, b.splatLike(x, static_cast<double>(i * bits)));
+    if (i + 1 < parts)
+      x = b.create<arith::AndIOp>(x, b.splatLike(x, static_cast<double>((1 << bits) - 1)));
+    numbers.push_back(b.reshape(b.castTo(x, f32), column));
+  }
+  b.unsignedElement = before;
+  shape[last] *= parts;
+  return b.reshape(b.concat(numbers, last + 1), shape);
+}
+
+/// A · dequantised(B)^T; B is [N, blocks, bytes], scales [N, blocks], zero points packed likewise or floats.
+LogicalResult matMulNBits(NodeContext &c) {
+  if (failed(c.needInputs(3, 6)) || failed(c.needFloat(0)) || failed(c.needFloat(2)))
+    return failure();
+  B &b = c.b;
+  int64_t k = c.getInt("K", 0), n = c.getInt("N", 0), bits = c.getInt("bits", 4), block = c.getInt("block_size", 0);
+  if (c.has(4) || c.getInt("weight_prepacked", 0))
+    return c.fail("g_idx or prepacked weights");
+  if ((bits != 2 && bits != 4 && bits != 8) || k < 1 || n < 1 || block < 16 || block > 1 << 20)
+    return c.fail(Twine(bits) + " bits in blocks of " + Twine(block));
+  int64_t blocks = (k + block - 1) / block;
+  if (c.shape(1) != ArrayRef<int64_t>{n, blocks, block * bits / 8} || !B::elementOf(c.in(1)).isInteger(8) ||
+      B::typeOf(c.in(2)).getNumElements() != n * blocks || c.rank(0) < 1 || c.shape(0).back() != k)
+    return c.fail("operands do not fit K, N and block_size", "E313");
+  Type f32 = b.getBuilder().getF32Type(), element = B::elementOf(c.in(0));
+  if (failed(c.needBudget({n, blocks, block}, f32)))
+    return failure();
+  Value q = unpackBits(b, c.in(1), bits); // [n, blocks, block]
+  Value zero = b.splat(RankedTensorType::get({}, f32), static_cast<double>(1 << (bits - 1)));
+  if (c.has(3)) {
+    int64_t packed = (blocks * bits + 7) / 8;
+    if (B::isFloat(c.in(3)) && B::typeOf(c.in(3)).getNumElements() == n * blocks)
+      zero = b.reshape(b.castTo(c.in(3), f32), {n, blocks, 1});
+    else if (B::elementOf(c.in(3)).isInteger(8) && B::typeOf(c.in(3)).getNumElements() == n * packed)
+      zero = b.reshape(b.sliceDim(unpackBits(b, b.reshape(c.in(3), {n, packed}), bits), 1, 0, blocks), {n, blocks, 1});
+    else
+      return c.fail("the zero points do not fit", "E313");
+  }
+  Value weights = b.mul(b.sub(q, zero), b.reshape(b.castTo(c.in(2), f32), {n, blocks, 1}));
+  weights = b.sliceDim(b.reshape(weights, {n, blocks * block}), 1, 0, k);
+  Value x = c.in(0);
+  SmallVector<int64_t> shape(c.shape(0));
+  if (shape.size() == 1)
+    x = b.reshape(x, {1, k});
+  Value y = b.matmul(x, b.castTo(weights, element), false, true);
+  shape.back() = n;
+  y = b.reshape(y, shape);
+  if (c.has(5)) {
+    if (c.shape(5) != ArrayRef<int64_t>{n} || failed(c.needSameElement(0, 5)))
+      return c.fail("the bias is not a vector of N", "E313");
+    y = b.add(y, c.in(5));
+  }
+  return c.done(y);
+}
+} // namespace
+
+void addExpertOps(OpTable &table) {
+  table.addMs("MoE", mixtureOfExperts);
+  table.addMs("MatMulNBits", matMulNBits);
+}
+
+} // namespace mlir::comm
