@@ -30,6 +30,10 @@ Type EntryImporter::elementType(int64_t onnxType) {
     return Float64Type::get(context);
   case onnx::Int8:
   case onnx::Uint8:
+  case onnx::Int4:
+  case onnx::Uint4:
+  case onnx::Int2:
+  case onnx::Uint2:
     return IntegerType::get(context, 8);
   case onnx::Int16:
   case onnx::Uint16:
@@ -88,6 +92,8 @@ bool EntryImporter::addArguments() {
       markUnsigned(input->name);
       function.setArgAttr(index, kUnsignedAttr, builder->getUnitAttr());
     }
+    if (unsigned bits = NodeContext::narrowBits(input->dataType))
+      markNarrow(input->name, bits);
     if (!fixed.count(input->name))
       continue;
     DenseElementsAttr value = valueOf(*input, cast<RankedTensorType>(types[index]));
@@ -114,6 +120,8 @@ Value EntryImporter::lookup(const std::string &name) {
   Value value = tensorValue(*initializer->second, name);
   if (value && NodeContext::isUnsignedType(initializer->second->dataType))
     markUnsigned(name);
+  if (unsigned bits = NodeContext::narrowBits(initializer->second->dataType))
+    markNarrow(name, bits);
   if (value)
     values[name] = value;
   else
@@ -133,6 +141,32 @@ static bool isMask(DenseElementsAttr data, bool whole) {
   return !whole || (zeros && hidden);
 }
 
+/// Packed 4- and 2-bit integers, lowest bits first, as one byte each.
+Value EntryImporter::narrowValue(const onnx::Tensor &tensor, Location loc) {
+  unsigned bits = NodeContext::narrowBits(tensor.dataType);
+  bool isUnsigned = NodeContext::isUnsignedType(tensor.dataType);
+  ValueBuilder b(*builder, loc);
+  Type i8 = builder->getIntegerType(8);
+  auto packed = RankedTensorType::get({tensor.bytes}, i8);
+  Value bytes;
+  if (tensor.file.empty() || tensor.bytes <= ValueBuilder::kMaxFoldedElements)
+    bytes = b.constant(DenseElementsAttr::getFromRawBuffer(packed, model.bytesOf(tensor)));
+  else
+    bytes = WeightOp::create(*builder, loc, packed, tensor.name, tensor.file, tensor.offset, packed, ArrayAttr(),
+                             LayoutAttr());
+  SmallVector<Value> parts;
+  auto by = [&](unsigned count) { return b.splatLike(bytes, count); };
+  for (unsigned shift = 0; shift < 8; shift += bits) { // to the top, then down again with or without sign
+    Value top = b.create<arith::ShLIOp>(bytes, by(8 - bits - shift));
+    Value number =
+        isUnsigned ? b.create<arith::ShRUIOp>(top, by(8 - bits)) : b.create<arith::ShRSIOp>(top, by(8 - bits));
+    parts.push_back(b.reshape(number, {tensor.bytes, 1}));
+  }
+  int64_t count = tensor.bytes * static_cast<int64_t>(8 / bits);
+  Value all = tensor.bytes ? b.reshape(b.concat(parts, 1), {count}) : bytes;
+  return b.reshape(b.sliceDim(all, 0, 0, tensor.getNumElements()), tensor.dims);
+}
+
 /// Weights stay in the file; integers (shapes, positions), single numbers and masks come in, so that shape arithmetic
 /// folds and what a mask hides is known.
 Value EntryImporter::tensorValue(const onnx::Tensor &tensor, const std::string &name) {
@@ -141,6 +175,8 @@ Value EntryImporter::tensorValue(const onnx::Tensor &tensor, const std::string &
     problem("E401", "element type " + onnx::nameOf(tensor.dataType) + " is not supported", "tensor '" + name + "'");
     return nullptr;
   }
+  if (NodeContext::narrowBits(tensor.dataType))
+    return narrowValue(tensor, locOf(name));
   auto type = RankedTensorType::get(tensor.dims, element);
   ArrayRef<char> bytes = model.bytesOf(tensor);
   bool small =

@@ -24,6 +24,11 @@ public:
   Type elementType(int64_t onnxType);
   bool isUnsigned(const std::string &name) const { return unsignedNames.count(name) > 0; }
   void markUnsigned(const std::string &name) { unsignedNames.insert(name); }
+  unsigned narrowBits(const std::string &name) const {
+    auto found = narrowNames.find(name);
+    return found == narrowNames.end() ? 0 : found->second;
+  }
+  void markNarrow(const std::string &name, unsigned bits) { narrowNames[name] = bits; }
   /// Notes the graph inputs that `value` is computed from: to be fixed where their values are known.
   void wantConstant(Value value);
   Value tensorValue(const onnx::Tensor &tensor, const std::string &name);
@@ -64,9 +69,12 @@ private:
   std::unordered_map<std::string, Value> values;
   DenseElementsAttr valueOf(const onnx::ValueInfo &input, RankedTensorType type);
 
+  Value narrowValue(const onnx::Tensor &tensor, Location loc);
+
   std::unordered_set<std::string> unsignedNames;
-  std::unordered_set<std::string> failed;             ///< names whose producers were refused
-  std::map<std::string, SmallVector<int64_t>> shapes; ///< of the arguments
+  std::unordered_map<std::string, unsigned> narrowNames; ///< 4- and 2-bit integers, one in a byte
+  std::unordered_set<std::string> failed;                ///< names whose producers were refused
+  std::map<std::string, SmallVector<int64_t>> shapes;    ///< of the arguments
   std::vector<const onnx::ValueInfo *> arguments;
   int64_t totalBytes = 0;
   int64_t numBodyNodes = 0; ///< nodes of subgraphs, counted once per iteration

@@ -8,8 +8,15 @@ Value NodeContext::in(size_t index) const { return has(index) ? entry.lookup(nod
 
 bool NodeContext::isUnsigned(size_t index) const { return has(index) && entry.isUnsigned(node.inputs[index]); }
 bool NodeContext::isUnsignedType(int64_t onnxType) {
-  return onnxType == onnx::Uint8 || onnxType == onnx::Uint16 || onnxType == onnx::Uint32 || onnxType == onnx::Uint64;
+  return onnxType == onnx::Uint8 || onnxType == onnx::Uint16 || onnxType == onnx::Uint32 || onnxType == onnx::Uint64 ||
+         onnxType == onnx::Uint4 || onnxType == onnx::Uint2;
 }
+unsigned NodeContext::narrowBits(int64_t onnxType) {
+  bool four = onnxType == onnx::Uint4 || onnxType == onnx::Int4,
+       two = onnxType == onnx::Uint2 || onnxType == onnx::Int2;
+  return four ? 4 : two ? 2 : 0;
+}
+unsigned NodeContext::bitsOf(size_t index) const { return has(index) ? entry.narrowBits(node.inputs[index]) : 0; }
 Value NodeContext::widened(size_t index, Type element) {
   Type before = b.unsignedElement;
   b.unsignedElement = isUnsigned(index) ? ValueBuilder::elementOf(in(index)) : Type();
@@ -38,6 +45,15 @@ FailureOr<double> NodeContext::constantScalar(size_t index, const char *what) {
   return fail(Twine(what) + " is not known at compile time");
 }
 
+FailureOr<int64_t> NodeContext::constantInt(size_t index, const char *what) {
+  FailureOr<double> number = constantScalar(index, what);
+  if (failed(number))
+    return failure();
+  if (!(*number >= -0x1p53 && *number <= 0x1p53))
+    return fail(Twine(what) + " is not a possible integer", "E313");
+  return static_cast<int64_t>(*number);
+}
+
 int64_t NodeContext::getInt(const char *name, int64_t fallback) const {
   const onnx::Attribute *attribute = node.find(name);
   return attribute ? attribute->i : fallback;
@@ -62,6 +78,11 @@ LogicalResult NodeContext::setOut(size_t index, Value value) {
   bool inherits = b.unsignedElement && element == b.unsignedElement;
   if (isa<IntegerType>(element) && !element.isInteger(1) && resultUnsigned.value_or(inherits))
     entry.markUnsigned(node.outputs[index]);
+  unsigned bits = 0;
+  for (size_t i = 0; i < numInputs() && bits == 0; ++i)
+    bits = bitsOf(i);
+  if (element.isInteger(8) && resultBits.value_or(bits))
+    entry.markNarrow(node.outputs[index], resultBits.value_or(bits));
   return entry.define(node, node.outputs[index], value);
 }
 void NodeContext::markAppended(size_t output, size_t past) {

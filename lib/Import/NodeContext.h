@@ -34,6 +34,8 @@ public:
   FailureOr<SmallVector<int64_t>> constantInts(size_t index, const char *what);
   /// The number in a constant of one element.
   FailureOr<double> constantScalar(size_t index, const char *what);
+  /// The same, as an integer of at most 2^53.
+  FailureOr<int64_t> constantInt(size_t index, const char *what);
 
   bool hasAttr(const char *name) const { return node.find(name); }
   int64_t getInt(const char *name, int64_t fallback) const;
@@ -64,6 +66,11 @@ public:
   LogicalResult needBroadcastTo(Value a, ArrayRef<int64_t> shape);
   /// Refuses results above the byte budget before they are built.
   LogicalResult needBudget(ArrayRef<int64_t> shape, Type element);
+  /// Bits of a 4- or 2-bit integer, whose values stand in bytes; 0 for other types.
+  static unsigned narrowBits(int64_t onnxType);
+  unsigned bitsOf(size_t index) const;
+  /// Bits of what results hold; left alone, those of an input of bytes.
+  std::optional<unsigned> resultBits;
   static bool isUnsignedType(int64_t onnxType);
   /// MLIR type of an ONNX element type; null with a problem when unsupported.
   Type elementType(int64_t onnxType);

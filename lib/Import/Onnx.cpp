@@ -33,6 +33,14 @@ std::string nameOf(int dataType) {
     return "u64";
   case BFloat16:
     return "bf16";
+  case Uint4:
+    return "u4";
+  case Int4:
+    return "i4";
+  case Uint2:
+    return "u2";
+  case Int2:
+    return "i2";
   default:
     return "type " + std::to_string(dataType);
   }

@@ -26,7 +26,11 @@ enum DataType : int {
   Double = 11,
   Uint32 = 12,
   Uint64 = 13,
-  BFloat16 = 16
+  BFloat16 = 16,
+  Uint4 = 21,
+  Int4 = 22,
+  Uint2 = 25,
+  Int2 = 26
 };
 /// "f32" and the like; "type 22" for what commc does not know.
 std::string nameOf(int dataType);

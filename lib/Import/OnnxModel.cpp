@@ -160,6 +160,8 @@ std::unique_ptr<OnnxModel> OnnxModel::open(const std::string &path, const OpenOp
     onnx::checkStructure(impl.model, complaints);
   if (!onnx::hasErrors(complaints))
     onnx::inlineFunctions(impl.model, complaints);
+  if (!onnx::hasErrors(complaints))
+    onnx::findGroupedProducts(impl.model);
   append(problems, complaints);
   if (onnx::hasErrors(complaints) || !impl.mapExternal(problems))
     return nullptr;
@@ -204,11 +206,12 @@ bool OnnxModel::check(Problems &problems) const {
          ""});
   bool good = unsupported.empty();
   for (const onnx::ValueInfo &input : impl->model.graph.inputs) {
-    bool known = input.isTensor &&
-                 (input.dataType == onnx::Float || input.dataType == onnx::Float16 ||
-                  input.dataType == onnx::BFloat16 || input.dataType == onnx::Double || input.dataType == onnx::Int8 ||
-                  input.dataType == onnx::Int16 || input.dataType == onnx::Int32 || input.dataType == onnx::Int64 ||
-                  input.dataType == onnx::Bool || NodeContext::isUnsignedType(input.dataType));
+    bool known =
+        input.isTensor &&
+        (input.dataType == onnx::Float || input.dataType == onnx::Float16 || input.dataType == onnx::BFloat16 ||
+         input.dataType == onnx::Double || input.dataType == onnx::Int8 || input.dataType == onnx::Int16 ||
+         input.dataType == onnx::Int32 || input.dataType == onnx::Int64 || input.dataType == onnx::Bool ||
+         NodeContext::isUnsignedType(input.dataType) || NodeContext::narrowBits(input.dataType));
     if (known)
       continue;
     problems.push_back(

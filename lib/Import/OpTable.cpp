@@ -24,6 +24,8 @@ OpTable::OpTable() {
   addSignalOps(*this);
   addExpertOps(*this);
   addEncoderOps(*this);
+  addImageOps(*this);
+  addRecurrentOps(*this);
 }
 
 const OpTable &OpTable::get() {
@@ -40,7 +42,7 @@ std::vector<std::string> OpTable::getNames() const {
 }
 
 Lowering OpTable::find(const onnx::Node &node) const {
-  if (!node.domain.empty() && node.domain != "com.microsoft")
+  if (!node.domain.empty() && node.domain != "com.microsoft" && node.domain != "commc")
     return nullptr;
   auto found = lowerings.find(node.domain.empty() ? node.op : node.domain + "::" + node.op);
   return found == lowerings.end() ? nullptr : found->second;

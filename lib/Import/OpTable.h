@@ -15,6 +15,8 @@ public:
   /// "Add", "com.microsoft::FusedMatMul", ...; sorted.
   std::vector<std::string> getNames() const;
   void add(llvm::StringRef op, Lowering lowering) { lowerings[op] = lowering; }
+  /// What the importer itself makes of several nodes.
+  void addOwn(llvm::StringRef op, Lowering lowering) { lowerings[("commc::" + op).str()] = lowering; }
   void addMs(llvm::StringRef op, Lowering lowering) { lowerings[("com.microsoft::" + op).str()] = lowering; }
 
 private:
@@ -42,6 +44,8 @@ void addBitOps(OpTable &table);
 void addSignalOps(OpTable &table);
 void addExpertOps(OpTable &table);
 void addEncoderOps(OpTable &table);
+void addImageOps(OpTable &table);
+void addRecurrentOps(OpTable &table);
 
 } // namespace mlir::comm
 #endif

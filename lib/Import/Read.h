@@ -25,5 +25,8 @@ void checkStructure(const Model &model, Complaints &complaints);
 /// Replaces calls of model-local functions by their bodies and gives every node its opset version.
 void inlineFunctions(Model &model, Complaints &complaints);
 
+/// Products of rows sorted by expert, whose parts have sizes known at run time only, become one node of known shape.
+void findGroupedProducts(Model &model);
+
 } // namespace mlir::comm::onnx
 #endif

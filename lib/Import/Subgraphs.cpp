@@ -37,6 +37,8 @@ bool EntryImporter::addBody(const onnx::Node &node, const onnx::Graph &body, Arr
   numBodyNodes += static_cast<int64_t>(body.nodes.size()) + 1;
   if (numBodyNodes > kMaxBodyNodes)
     return refuse(node, "unrolled bodies of more than " + Twine(kMaxBodyNodes) + " nodes");
+  if (llvm::is_contained(inputs, Value()))
+    return refuse(node, "an input is left out");
   if (body.inputs.size() != inputs.size())
     return refuse(node,
                   "the body takes " + Twine(body.inputs.size()) + " inputs, the node gives " + Twine(inputs.size()));
@@ -124,7 +126,7 @@ bool EntryImporter::addLoop(const onnx::Node &node) {
       return refuse(node, "the number of iterations is not known at compile time (input '" + node.inputs[i] + "')");
     }
     if (i == 0)
-      limit = static_cast<int64_t>(*number);
+      limit = *number < 0x1p53 ? static_cast<int64_t>(*number) : INT64_MAX;
     else if (*number == 0)
       limit = 0;
   }
@@ -186,6 +188,8 @@ bool EntryImporter::addScan(const onnx::Node &node) {
     (i < numStates ? states : scanned).push_back(lookup(node.inputs[i]));
   int64_t length = -1;
   for (auto [value, axis] : llvm::zip_equal(scanned, axes)) {
+    if (!value)
+      return refuse(node, "an input is left out");
     int64_t rank = B::typeOf(value).getRank();
     axis += axis < 0 ? rank : 0;
     if (axis < 0 || axis >= rank || (length >= 0 && B::shapeOf(value)[axis] != length))

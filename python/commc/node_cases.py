@@ -29,7 +29,7 @@ def collect(cache: Path) -> list[Case]:
     """All cases in the order of their names. The first call writes them below `cache` (about 15 s); a new onnx version writes them anew."""
     import onnx
 
-    folder = cache / f"onnx-{onnx.__version__}"
+    folder = cache / f"onnx-{onnx.__version__}-bytes"
     index = folder / "index.json"
     if not index.exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -90,6 +90,8 @@ def _array(info, value) -> np.ndarray:
     name = onnx.TensorProto.DataType.Name(element).lower()
     if name == "bfloat16":  # npz has no such type; float32 holds every value
         return array.astype(np.float32)
-    if np.dtype(helper.tensor_dtype_to_np_dtype(element)).kind not in "fiub" or name.startswith(("float8", "float4", "int4", "uint4", "int2", "uint2")):
+    if name in ("int4", "uint4", "int2", "uint2"):  # commrun takes them as bytes
+        return array.astype(np.uint8 if name.startswith("u") else np.int8)
+    if np.dtype(helper.tensor_dtype_to_np_dtype(element)).kind not in "fiub" or name.startswith(("float8", "float4")):
         raise Unfit(f"values of type {name}")
     return array

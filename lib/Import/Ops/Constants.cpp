@@ -12,6 +12,7 @@ LogicalResult constant(NodeContext &c) {
   if (const onnx::Attribute *value = c.getAttr("value"); value && value->tensor) {
     Value result = c.tensorValue(*value->tensor, name);
     c.resultUnsigned = NodeContext::isUnsignedType(value->tensor->dataType);
+    c.resultBits = NodeContext::narrowBits(value->tensor->dataType);
     return result ? c.done(result) : failure();
   }
   if (c.hasAttr("value_int"))
@@ -40,6 +41,7 @@ LogicalResult constantOfShape(NodeContext &c) {
     if (!fill)
       return failure();
     c.resultUnsigned = NodeContext::isUnsignedType(value->tensor->dataType);
+    c.resultBits = NodeContext::narrowBits(value->tensor->dataType);
     if (!B::getConstant(fill) || B::typeOf(fill).getNumElements() != 1)
       return c.fail("attribute 'value' is not one number");
     if (failed(c.needBudget(*shape, B::elementOf(fill))))

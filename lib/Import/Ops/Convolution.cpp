@@ -124,7 +124,8 @@ LogicalResult convTranspose(NodeContext &c) {
     return llvm::any_of(list, [&](int64_t x) { return x < low || x > INT32_MAX; });
   };
   if (strides.size() != size || dilations.size() != size || more.size() != size || pads.size() != 2 * size ||
-      (!wanted.empty() && wanted.size() != size) || outside(strides, 1) || outside(dilations, 1) || outside(more, 0) ||
+      (!wanted.empty() && wanted.size() != size) || outside(strides, 1) ||
+      llvm::any_of(strides, [](int64_t x) { return x > 1 << 20; }) || outside(dilations, 1) || outside(more, 0) ||
       outside(pads, INT32_MIN) || outside(wanted, 1))
     return c.fail("strides, dilations, pads, output_padding and output_shape do not fit", "E313");
   std::string mode = c.getString("auto_pad", "NOTSET");

@@ -170,22 +170,32 @@ LogicalResult clip(NodeContext &c) {
   return c.done(x);
 }
 
+/// Bytes cut to the bits that the result holds, by its sign.
+Value narrowed(NodeContext &c, Value bytes) {
+  if (c.resultBits.value_or(0) == 0)
+    return bytes;
+  Value by = c.b.splatLike(bytes, 8 - *c.resultBits), top = c.b.create<arith::ShLIOp>(bytes, by);
+  return *c.resultUnsigned ? c.b.create<arith::ShRUIOp>(top, by) : c.b.create<arith::ShRSIOp>(top, by);
+}
+
 LogicalResult cast(NodeContext &c) {
   if (failed(c.needInputs(1, 1)))
     return failure();
   int64_t to = c.getInt("to", 0);
   Type target = c.elementType(to);
   c.resultUnsigned = NodeContext::isUnsignedType(to);
-  return target ? c.done(c.b.castTo(c.in(0), target, *c.resultUnsigned)) : failure();
+  c.resultBits = NodeContext::narrowBits(to);
+  return target ? c.done(narrowed(c, c.b.castTo(c.in(0), target, *c.resultUnsigned))) : failure();
 }
 LogicalResult castLike(NodeContext &c) {
   if (failed(c.needInputs(2, 2)))
     return failure();
   c.resultUnsigned = c.isUnsigned(1);
+  c.resultBits = c.bitsOf(1);
   Type element = B::elementOf(c.in(1));
   if (isa<FloatType>(B::elementOf(c.in(0))) && isa<IntegerType>(element))
-    return c.done(c.b.castTo(c.in(0), element, c.isUnsigned(1)));
-  return c.done(c.widened(0, element));
+    return c.done(narrowed(c, c.b.castTo(c.in(0), element, c.isUnsigned(1))));
+  return c.done(narrowed(c, c.widened(0, element)));
 }
 LogicalResult identity(NodeContext &c) {
   if (failed(c.needInputs(1, 1)))
@@ -303,6 +313,14 @@ LogicalResult gelu(NodeContext &c) {
     return c.fail("approximate = '" + kind + "'");
   return c.done(c.b.create<GeluOp>(kind == "tanh" ? GeluKind::Tanh : GeluKind::Erf, c.in(0)));
 }
+/// Swish of the first operand times the second.
+LogicalResult swiglu(NodeContext &c) {
+  if (failed(c.needInputs(2, 2)) || failed(c.needFloat(0)) || failed(c.needSameElement(0, 1)))
+    return failure();
+  if (c.shape(0) != c.shape(1))
+    return c.fail("the operands differ in shape", "E313");
+  return c.done(c.b.mul(swish(c, c.in(0)), c.in(1)));
+}
 LogicalResult prelu(NodeContext &c) {
   if (failed(c.needInputs(2, 2)) || failed(c.needFloat(0)) || failed(c.needSameElement(0, 1)) ||
       failed(c.needBroadcastTo(c.in(1), c.shape(0))))
@@ -382,6 +400,7 @@ void addElementwiseOps(OpTable &table) {
   table.add("Swish", withAttributes<swish>);
   table.add("Gelu", gelu);
   table.add("PRelu", prelu);
+  table.add("SwiGLU", swiglu);
 }
 
 } // namespace mlir::comm

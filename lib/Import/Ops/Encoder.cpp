@@ -9,8 +9,8 @@ using B = ValueBuilder;
 
 /// ids, segment_ids?, words, positions, segments?, gamma, beta, mask?, position_ids? -> normed, lengths?, sum?
 LogicalResult embedLayerNorm(NodeContext &c) {
-  if (failed(c.needInputs(4, 9)) || !c.has(5) || !c.has(6) || failed(c.needRank(0, 2)) || failed(c.needRank(2, 2)) ||
-      failed(c.needRank(3, 2)) || failed(c.needFloat(2)))
+  if (failed(c.needInputs(1, 9)) || !c.has(2) || !c.has(3) || !c.has(5) || !c.has(6) || failed(c.needRank(0, 2)) ||
+      failed(c.needRank(2, 2)) || failed(c.needRank(3, 2)) || failed(c.needFloat(2)))
     return c.fail("expected ids [batch, sequence] and the tables of words and positions", "E313");
   if (c.has(1) != c.has(4))
     return c.fail("segment ids and their table go together", "E313");

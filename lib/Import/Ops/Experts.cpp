@@ -31,6 +31,8 @@ struct Experts {
       fusion = 1; // older files leave it out
     int64_t halves = activation == "swiglu" && fusion ? 2 : 1;
     inner = c.shape(4)[2];
+    if (experts < 1 || hidden < 1 || inner < 1 || tokens < 1)
+      return c.fail("an operand is empty", "E313");
     // Before the layout turned, weights stood as [experts, in, out].
     if (c.shape(4)[1] != hidden || c.shape(2)[2] != hidden)
       return c.fail("weights that are not stored as [experts, out, in]");
@@ -122,6 +124,38 @@ struct Experts {
 };
 LogicalResult mixtureOfExperts(NodeContext &c) { return Experts{c, c.b}.run(); }
 
+/// rows, step, first, ends.., weights..: row r times the weights of the group whose range it lies in, else zeros.
+/// Dense: every group's weights meet every row.
+LogicalResult groupedMatMul(NodeContext &c) {
+  size_t groups = c.numInputs() < 5 ? 0 : (c.numInputs() - 3) / 2;
+  if (groups == 0 || c.numInputs() != 3 + 2 * groups || failed(c.needInputs(c.numInputs(), c.numInputs())) ||
+      failed(c.needRank(0, 2)) || failed(c.needFloat(0)))
+    return c.fail("expected rows and as many ends as weights", "E313");
+  FailureOr<double> step = c.constantScalar(1, "the step of the ranges");
+  if (failed(step) || *step != 1)
+    return failed(step) ? failure() : c.fail("ranges that do not step by 1");
+  B &b = c.b;
+  Type i64 = b.getBuilder().getI64Type();
+  int64_t rows = c.shape(0)[0], inner = c.shape(0)[1], columns = c.rank(3 + groups) == 2 ? c.shape(3 + groups)[1] : 0;
+  Value number = b.ints(llvm::to_vector(llvm::seq<int64_t>(0, rows)), {rows, 1}, i64), sum;
+  for (size_t i = 0; i < groups; ++i) {
+    size_t weights = 3 + groups + i;
+    if (c.shape(weights) != ArrayRef<int64_t>{inner, columns} || failed(c.needSameElement(0, weights)))
+      return c.fail("the weights of group " + Twine(i) + " do not fit", "E313");
+    for (size_t bound : {2 + i, 3 + i})
+      if (B::typeOf(c.in(bound)).getNumElements() != 1 || B::isFloat(c.in(bound)))
+        return c.fail("an end is not one integer", "E313");
+    auto bound = [&](size_t index) { return b.castTo(b.reshape(c.in(index), {}), i64); };
+    Value inside =
+        b.create<arith::AndIOp>(b.compare(arith::CmpFPredicate::OGE, arith::CmpIPredicate::sge, number, bound(2 + i)),
+                                b.compare(arith::CmpFPredicate::OLT, arith::CmpIPredicate::slt, number, bound(3 + i)));
+    Value product = b.matmul(c.in(0), c.in(weights));
+    Value part = b.select(inside, product, b.splatLike(product, 0));
+    sum = sum ? b.add(sum, part) : part;
+  }
+  return c.done(sum);
+}
+
 /// Bytes [.., n] as numbers of `bits` bits [.., n * 8 / bits], lowest first, f32.
 Value unpackBits(B &b, Value bytes, int64_t bits) {
   Type f32 = b.getBuilder().getF32Type(), before = b.unsignedElement;
@@ -151,7 +185,7 @@ LogicalResult matMulNBits(NodeContext &c) {
   int64_t k = c.getInt("K", 0), n = c.getInt("N", 0), bits = c.getInt("bits", 4), block = c.getInt("block_size", 0);
   if (c.has(4) || c.getInt("weight_prepacked", 0))
     return c.fail("g_idx or prepacked weights");
-  if ((bits != 2 && bits != 4 && bits != 8) || k < 1 || n < 1 || block < 16 || block > 1 << 20)
+  if ((bits != 2 && bits != 4 && bits != 8) || k < 1 || k > INT32_MAX || n < 1 || block < 16 || block > 1 << 20)
     return c.fail(Twine(bits) + " bits in blocks of " + Twine(block));
   int64_t blocks = (k + block - 1) / block;
   if (c.shape(1) != ArrayRef<int64_t>{n, blocks, block * bits / 8} || !B::elementOf(c.in(1)).isInteger(8) ||
@@ -192,6 +226,7 @@ LogicalResult matMulNBits(NodeContext &c) {
 void addExpertOps(OpTable &table) {
   table.addMs("MoE", mixtureOfExperts);
   table.addMs("MatMulNBits", matMulNBits);
+  table.addOwn("GroupedMatMul", groupedMatMul);
 }
 
 } // namespace mlir::comm

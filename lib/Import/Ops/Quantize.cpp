@@ -22,7 +22,7 @@ FailureOr<Value> spreadParameter(NodeContext &c, Value parameter, ArrayRef<int64
     column[*axis] = size;
     return b.reshape(parameter, column);
   }
-  bool fits = block > 0 && given.size() == shape.size();
+  bool fits = block > 0 && block <= INT32_MAX && given.size() == shape.size();
   for (size_t dim = 0; fits && dim < shape.size(); ++dim)
     fits = given[dim] == (static_cast<int64_t>(dim) == *axis ? (size + block - 1) / block : shape[dim]);
   if (!fits)
@@ -39,7 +39,7 @@ FailureOr<Value> spreadParameter(NodeContext &c, Value parameter, ArrayRef<int64
 /// Rounds to the nearest even number, adds the zero point and clamps to the integer type.
 Value quantised(NodeContext &c, Value scaled, Value zeroPoint, Type element, bool toUnsigned) {
   B &b = c.b;
-  unsigned width = element.getIntOrFloatBitWidth();
+  unsigned width = c.resultBits.value_or(0) ? *c.resultBits : element.getIntOrFloatBitWidth();
   double low = toUnsigned ? 0 : -std::ldexp(1.0, static_cast<int>(width) - 1),
          high = std::ldexp(1.0, static_cast<int>(width) - (toUnsigned ? 0 : 1)) - 1;
   Value y = b.create<math::RoundEvenOp>(scaled);
@@ -57,9 +57,11 @@ LogicalResult quantizeLinear(NodeContext &c) {
   if (int64_t type = c.getInt("output_dtype", 0)) {
     element = c.elementType(type);
     toUnsigned = NodeContext::isUnsignedType(type);
+    c.resultBits = NodeContext::narrowBits(type);
   } else if (c.has(2)) {
     element = B::elementOf(c.in(2));
     toUnsigned = c.isUnsigned(2);
+    c.resultBits = c.bitsOf(2);
   }
   if (!element || !isa<IntegerType>(element) || element.getIntOrFloatBitWidth() > 16 || element.isInteger(1))
     return element ? c.fail("quantised values that are not 8- or 16-bit integers") : failure();

@@ -173,10 +173,10 @@ Value scan(NodeContext &c, Value x, int64_t axis, bool products) {
 LogicalResult cumProd(NodeContext &c) {
   if (failed(c.needInputs(2, 2)))
     return failure();
-  FailureOr<double> given = c.constantScalar(1, "the axis");
+  FailureOr<int64_t> given = c.constantInt(1, "the axis");
   if (failed(given))
     return failure();
-  FailureOr<int64_t> axis = c.axis(static_cast<int64_t>(*given), c.rank(0));
+  FailureOr<int64_t> axis = c.axis(*given, c.rank(0));
   return failed(axis) ? failure() : c.done(scan(c, c.in(0), *axis, true));
 }
 
@@ -184,11 +184,11 @@ LogicalResult cumProd(NodeContext &c) {
 LogicalResult cumSum(NodeContext &c) {
   if (failed(c.needInputs(2, 2)))
     return failure();
-  FailureOr<double> given = c.constantScalar(1, "the axis");
+  FailureOr<int64_t> given = c.constantInt(1, "the axis");
   if (failed(given))
     return failure();
   int64_t rank = c.rank(0);
-  FailureOr<int64_t> axis = c.axis(static_cast<int64_t>(*given), rank);
+  FailureOr<int64_t> axis = c.axis(*given, rank);
   if (failed(axis))
     return failure();
   int64_t size = c.shape(0)[*axis];
@@ -213,11 +213,11 @@ LogicalResult cumSum(NodeContext &c) {
 LogicalResult oneHot(NodeContext &c) {
   if (failed(c.needInputs(3, 3)))
     return failure();
-  FailureOr<double> depth = c.constantScalar(1, "the depth");
+  FailureOr<int64_t> depth = c.constantInt(1, "the depth");
   FailureOr<int64_t> axis = c.axis(c.getInt("axis", -1), c.rank(0) + 1);
   if (failed(depth) || failed(axis))
     return failure();
-  int64_t size = static_cast<int64_t>(*depth);
+  int64_t size = *depth;
   if (size <= 0 || size > 1 << 20 || c.rank(2) != 1 || c.shape(2)[0] != 2)
     return c.fail("depth or values are not valid", "E313");
   Type i64 = c.b.getBuilder().getI64Type();

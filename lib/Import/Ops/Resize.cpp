@@ -110,7 +110,7 @@ LogicalResult resizeAxes(NodeContext &c, const ResizeMode &m, ArrayRef<int64_t> 
     shape[dim] = axis.out;
     if (failed(c.needBudget(shape, element)))
       return failure();
-    if (axis.in * axis.out > 1 << 24)
+    if (axis.out > (1 << 24) / std::max<int64_t>(axis.in, 1))
       return c.fail("dimension " + Twine(dim) + " of size " + Twine(axis.in) + " resized to " + Twine(axis.out));
     if (axis.in == 0 && axis.out != 0)
       return c.fail("dimension " + Twine(dim) + " is empty", "E313");
@@ -199,7 +199,8 @@ LogicalResult resize(NodeContext &c) {
   auto given = [&](size_t index) { return c.has(index) && B::typeOf(c.in(index)).getNumElements() > 0; };
   if (given(3)) {
     FailureOr<SmallVector<int64_t>> sizes = c.constantInts(3, "the sizes");
-    if (failed(sizes) || sizes->size() != axes.size() || llvm::any_of(*sizes, [](int64_t x) { return x < 0; }))
+    if (failed(sizes) || sizes->size() != axes.size() ||
+        llvm::any_of(*sizes, [](int64_t x) { return x < 0 || x > INT32_MAX; }))
       return failed(sizes) ? failure() : c.fail("expected one size per axis", "E313");
     std::string policy = c.getString("keep_aspect_ratio_policy", "stretch");
     double chosen = policy == "not_larger" ? INFINITY : 0;

@@ -114,11 +114,10 @@ LogicalResult topK(NodeContext &c) {
   FailureOr<int64_t> axis = c.axis(c.getInt("axis", -1), c.rank(0));
   if (failed(axis))
     return failure();
-  FailureOr<double> given =
-      c.has(1) ? c.constantScalar(1, "k") : FailureOr<double>(static_cast<double>(c.getInt("k", -1)));
+  FailureOr<int64_t> given = c.has(1) ? c.constantInt(1, "k") : FailureOr<int64_t>(c.getInt("k", -1));
   if (failed(given))
     return failure();
-  int64_t k = static_cast<int64_t>(*given), last = c.rank(0) - 1;
+  int64_t k = *given, last = c.rank(0) - 1;
   if (k < 0 || k > c.shape(0)[*axis])
     return c.fail("the " + Twine(k) + " largest of " + Twine(c.shape(0)[*axis]) + " elements", "E313");
   SmallVector<int64_t> swap = llvm::to_vector(llvm::seq<int64_t>(0, c.rank(0)));
@@ -166,6 +165,36 @@ LogicalResult compress(NodeContext &c) {
   return c.done(c.b.create<GatherOp>(x, c.b.ints(rows), axis));
 }
 
+/// Where a constant is not zero, dimension by dimension; elsewhere the shape would depend on the data.
+LogicalResult nonZero(NodeContext &c) {
+  if (failed(c.needInputs(1, 1)))
+    return failure();
+  Value x = c.in(0);
+  FailureOr<SmallVector<int64_t>> hits =
+      B::isFloat(x) && !B::getConstant(x) ? c.constantInts(0, "the tensor") : SmallVector<int64_t>();
+  if (failed(hits))
+    return failure();
+  Value yes = c.b.compare(arith::CmpFPredicate::UNE, arith::CmpIPredicate::ne, x, c.b.splatLike(x, 0));
+  hits = B::getConstantInts(yes) ? FailureOr<SmallVector<int64_t>>(*B::getConstantInts(yes))
+                                 : c.constantInts(0, "the tensor");
+  if (failed(hits))
+    return failure();
+  SmallVector<SmallVector<int64_t>> places(c.rank(0));
+  int64_t count = 0;
+  for (auto [i, hit] : llvm::enumerate(*hits)) {
+    if (!hit)
+      continue;
+    ++count;
+    auto rest = static_cast<int64_t>(i);
+    for (int64_t dim = c.rank(0) - 1; dim >= 0; rest /= c.shape(0)[dim], --dim)
+      places[dim].push_back(rest % c.shape(0)[dim]);
+  }
+  SmallVector<int64_t> flat;
+  for (const SmallVector<int64_t> &list : places)
+    llvm::append_range(flat, list);
+  return c.done(c.b.ints(flat, {c.rank(0), count}, c.b.getBuilder().getI64Type()));
+}
+
 /// The first `lengths[b]` elements of every row turned round.
 LogicalResult reverseSequence(NodeContext &c) {
   if (failed(c.needInputs(2, 2)) || failed(needIndices(c, 1)) || c.rank(0) < 2)
@@ -195,6 +224,7 @@ void addScatterOps(OpTable &table) {
   table.add("TensorScatter", tensorScatter);
   table.add("TopK", topK);
   table.add("Compress", compress);
+  table.add("NonZero", nonZero);
   table.add("ReverseSequence", reverseSequence);
 }
 

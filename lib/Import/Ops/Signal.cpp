@@ -49,10 +49,10 @@ LogicalResult dft(NodeContext &c) {
     return c.fail("expected [.., samples, .., 1 or 2]", "E313");
   int64_t given = c.opset() >= 20 ? -2 : c.getInt("axis", 1);
   if (c.opset() >= 20 && c.has(2)) {
-    FailureOr<double> value = c.constantScalar(2, "the axis");
+    FailureOr<int64_t> value = c.constantInt(2, "the axis");
     if (failed(value))
       return failure();
-    given = static_cast<int64_t>(*value);
+    given = *value;
   }
   FailureOr<int64_t> axis = c.axis(given, rank);
   if (failed(axis) || *axis == rank - 1)
@@ -60,10 +60,10 @@ LogicalResult dft(NodeContext &c) {
   bool inverse = c.getInt("inverse", 0), onesided = c.getInt("onesided", 0);
   int64_t samples = c.shape(0)[*axis], length = inverse && onesided ? 2 * (samples - 1) : samples;
   if (c.has(1)) {
-    FailureOr<double> value = c.constantScalar(1, "the length");
+    FailureOr<int64_t> value = c.constantInt(1, "the length");
     if (failed(value))
       return failure();
-    length = static_cast<int64_t>(*value);
+    length = *value;
   }
   if (length < 1 || length > 1 << 20 || samples < 1)
     return c.fail("a transform of " + Twine(length) + " samples", "E313");
@@ -98,17 +98,17 @@ LogicalResult stft(NodeContext &c) {
   if (failed(c.needInputs(2, 4)) || failed(c.needFloat(0)) || failed(c.needRank(0, 3)))
     return failure();
   B &b = c.b;
-  FailureOr<double> step = c.constantScalar(1, "the frame step");
+  FailureOr<int64_t> step = c.constantInt(1, "the frame step");
   if (failed(step))
     return failure();
   int64_t length = c.has(2) ? c.shape(2)[0] : 0;
   if (c.has(3)) {
-    FailureOr<double> value = c.constantScalar(3, "the frame length");
+    FailureOr<int64_t> value = c.constantInt(3, "the frame length");
     if (failed(value))
       return failure();
-    length = static_cast<int64_t>(*value);
+    length = *value;
   }
-  auto stride = static_cast<int64_t>(*step);
+  auto stride = *step;
   int64_t samples = c.shape(0)[1], parts = c.shape(0)[2];
   if (length < 1 || length > samples || stride < 1 || stride > INT32_MAX || parts < 1 || parts > 2 ||
       (c.has(2) && (c.shape(2) != ArrayRef<int64_t>{length} || failed(c.needSameElement(0, 2)))))
@@ -129,11 +129,11 @@ LogicalResult stft(NodeContext &c) {
 LogicalResult cosineWindow(NodeContext &c, ArrayRef<double> terms) {
   if (failed(c.needInputs(1, 1)))
     return failure();
-  FailureOr<double> given = c.constantScalar(0, "the size");
+  FailureOr<int64_t> given = c.constantInt(0, "the size");
   Type element = c.elementType(c.getInt("output_datatype", onnx::Float));
   if (failed(given) || !element || !isa<FloatType>(element))
     return failed(given) || !element ? failure() : c.fail("a window of integers");
-  auto size = static_cast<int64_t>(*given);
+  auto size = *given;
   if (size < 0 || size > 1 << 20)
     return c.fail("a window of " + Twine(size) + " samples", "E313");
   auto period = static_cast<double>(c.getInt("periodic", 1) ? size : size - 1);

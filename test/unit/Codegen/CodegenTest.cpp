@@ -340,7 +340,7 @@ TEST(Codegen, RefusesWhatIsNotOneLoopNest) {
          "linalg.transpose");
   refuse("%x: tensor<4xf64>",
          "%r = " + body("%x", "tensor<4xf64>", "tensor<4xf64>", "%a: tensor<4xf64>",
-                        "%t = math.exp %a : tensor<4xf64>\ncomm.yield %t : tensor<4xf64>"),
+                        "%t = math.tanh %a : tensor<4xf64>\ncomm.yield %t : tensor<4xf64>"),
          "math library");
   refuse("%x: tensor<4xf32>, %y: tensor<8xf32>",
          "%r:2 = " + body("%x, %y", "tensor<4xf32>, tensor<8xf32>", "tensor<4xf32>, tensor<8xf32>",
