@@ -69,6 +69,68 @@ private:
     require(a.offset >= 0 && last < elements, "an access outside its tensor");
   }
 
+  static bool overlaps(const Ints &dims, const Ints &strides) {
+    std::vector<std::pair<int64_t, int64_t>> steps; // stride and count, broadcasts aside
+    for (size_t d = 0; d < dims.size(); ++d)
+      if (dims[d] > 1 && strides[d] > 0)
+        steps.push_back({strides[d], dims[d]});
+    std::sort(steps.begin(), steps.end());
+    int64_t reach = 1;
+    for (auto [stride, count] : steps) {
+      if (stride < reach)
+        return true;
+      reach += (count - 1) * stride;
+    }
+    return false;
+  }
+
+  /// Windows that overlap: every element of the dimensions that do not is a function of its own run of the operand.
+  /// False when the copy is no such thing.
+  bool windows(const Ints &dims, const Ints &from, const Ints &to, int64_t inOffset) {
+    if (!overlaps(dims, from))
+      return false;
+    auto reachFrom = [&](size_t d) { // elements from the first to the last that these dimensions read
+      int64_t reach = 1;
+      for (; d < dims.size(); ++d)
+        reach += (dims[d] - 1) * from[d];
+      return reach;
+    };
+    size_t lead = 0;
+    while (lead < dims.size() && from[lead] >= reachFrom(lead + 1))
+      ++lead;
+    int64_t each = 1, all = 1, reach = reachFrom(lead);
+    for (size_t d = dims.size(); d-- > 0; all *= dims[d]) {
+      if (to[d] != all && dims[d] != 1)
+        return false;
+      each *= d >= lead ? dims[d] : 1;
+    }
+    if (all != size())
+      return false;
+    // The whole run up to the next one, where it is there: parts of an operand end with it.
+    int64_t elements = numElements(in(0).shape), run = lead > 0 ? from[lead - 1] : elements - inOffset, last = inOffset;
+    for (size_t d = 0; d < lead; ++d)
+      last += (dims[d] - 1) * from[d];
+    if (run <= elements - last)
+      reach = std::max(reach, run);
+    Operation o;
+    o.op = "windows";
+    Ints operand;
+    for (size_t d = 0; d < lead; ++d) {
+      o.add(dims[d], kEach, to[d]);
+      operand.push_back(from[d]);
+    }
+    for (size_t d = lead; d < dims.size(); ++d)
+      o.attrs += std::to_string(dims[d]) + ":" + std::to_string(from[d]) + " ";
+    o.add(each, 'w', 1);
+    o.add(reach, 'x', -1);
+    operand.push_back(0);
+    operand.push_back(1);
+    o.size = size();
+    o.operands.push_back({read(0), inOffset, operand});
+    write(apply(s.terms, std::move(o)));
+    return true;
+  }
+
   void copy() {
     operands(1);
     Ints dims = intsOf(c.attrs, "dims"), from = intsOf(c.attrs, "in_strides"), to = intsOf(c.attrs, "out_strides");
@@ -83,6 +145,8 @@ private:
     Access source{inOffset, 0, dims, at, from}, target{outOffset, 0, dims, at, to};
     inside(source, numElements(in(0).shape));
     inside(target, size());
+    if (outOffset == 0 && windows(dims, from, to, inOffset))
+      return;
     View moved = compose(*read(0), source, total);
     View y = *s.read(rank, c.outputs[0]);
     y.size = size();
