@@ -26,6 +26,9 @@ using namespace comm::exe;
 using Json = nlohmann::ordered_json;
 
 namespace {
+/// A model does not find its weights in a core's caches, nor most values where it left them: repeats take turns on as
+/// many sets of buffers, and on as many weights as make so many bytes.
+constexpr int64_t kSets = 4, kWeightBytes = 48 << 20;
 
 class Bench {
 public:
@@ -98,9 +101,13 @@ private:
       if (!perRepeat(
               busy, static_cast<double>(bytes) / 2e4,
               [&](Probe &p, int64_t repeats) {
-                int32_t x = p.buffer(DType::F32, {count}), y = p.buffer(DType::F32, {count});
+                std::vector<int32_t> x, y;
+                for (int64_t i = 0; i < std::min(repeats, kSets); ++i) {
+                  x.push_back(p.buffer(DType::F32, {count}));
+                  y.push_back(p.buffer(DType::F32, {count}));
+                }
                 for (int64_t i = 0; i < repeats; ++i)
-                  p.command("copy", {x}, {y},
+                  p.command("copy", {x[i % kSets]}, {y[i % kSets]},
                             {{"dims", std::vector<int64_t>{count}},
                              {"in_strides", std::vector<int64_t>{1}},
                              {"out_strides", std::vector<int64_t>{1}}});
@@ -140,13 +147,18 @@ private:
               busy, static_cast<double>(bytes) / 2e4,
               [&](Probe &p, int64_t repeats) {
                 p.native(objects, {});
-                std::vector<int32_t> in{p.buffer(DType::F32, whole), p.buffer(DType::F32, whole)}, out;
-                if (norm)
-                  in.push_back(p.buffer(DType::F32, {kernel.columns}));
-                for (int i = 0; i < (norm ? 2 : 1); ++i)
-                  out.push_back(p.buffer(DType::F32, whole));
+                std::vector<std::vector<int32_t>> ins, outs;
+                for (int64_t set = 0; set < std::min(repeats, kSets); ++set) {
+                  ins.push_back({p.buffer(DType::F32, whole), p.buffer(DType::F32, whole)});
+                  if (norm)
+                    ins.back().push_back(p.buffer(DType::F32, {kernel.columns}));
+                  outs.emplace_back();
+                  for (int i = 0; i < (norm ? 2 : 1); ++i)
+                    outs.back().push_back(p.buffer(DType::F32, whole));
+                }
                 for (int64_t i = 0; i < repeats; ++i)
-                  p.command("kernel", in, out, {{"symbol", kernel.symbol}, {"iterations", kernel.iterations}});
+                  p.command("kernel", ins[i % kSets], outs[i % kSets],
+                            {{"symbol", kernel.symbol}, {"iterations", kernel.iterations}});
               },
               us))
         return false;
@@ -174,9 +186,16 @@ private:
         if (!perRepeat(
                 busy, comm::cost::CostModel(topology).gemmUs(q),
                 [&, n = n, k = k](Probe &p, int64_t repeats) {
-                  int32_t a = p.buffer(dtype, {m, k}), b = p.weight(dtype, {k, n}), y = p.buffer(dtype, {m, n});
+                  int64_t most = std::max<int64_t>(1, kWeightBytes / byteSize(dtype, {k, n}));
+                  std::vector<int32_t> a, b, y;
+                  for (int64_t i = 0; i < std::min(repeats + 1, kSets); ++i) {
+                    a.push_back(p.buffer(dtype, {m, k}));
+                    y.push_back(p.buffer(dtype, {m, n}));
+                  }
+                  for (int64_t i = 0; i < std::min(repeats + 1, most); ++i)
+                    b.push_back(p.weight(dtype, {k, n}));
                   for (int64_t i = 0; i <= repeats; ++i) // one more than asked: a weight needs a reader
-                    p.command("matmul", {a, b}, {y});
+                    p.command("matmul", {a[i % kSets], b[i % most]}, {y[i % kSets]});
                 },
                 us))
           return false;
