@@ -206,8 +206,10 @@ struct Sampler {
     mode = mode == "bilinear" ? "linear" : mode == "bicubic" ? "cubic" : mode;
     padding = c.getString("padding_mode", "zeros");
     corners = c.getInt("align_corners", 0);
+    if (failed(c.needInputs(2, 2)))
+      return failure();
     dims = c.rank(0) - 2;
-    if (failed(c.needInputs(2, 2)) || failed(c.needFloat(0)) || failed(c.needFloat(1)) || dims < 1 || dims > 3 ||
+    if (failed(c.needFloat(0)) || failed(c.needFloat(1)) || dims < 1 || dims > 3 ||
         failed(c.needRank(1, dims + 2)) || c.shape(1).back() != dims || c.shape(0)[0] != c.shape(1)[0] ||
         llvm::is_contained(c.shape(0), 0))
       return c.fail("the grid does not fit the image", "E313");

@@ -157,7 +157,7 @@ LogicalResult resizeAxes(NodeContext &c, const ResizeMode &m, ArrayRef<int64_t> 
 /// The numbers of a float constant; fails with a problem when it is none.
 FailureOr<SmallVector<double>> constantFloats(NodeContext &c, size_t index, const char *what) {
   DenseElementsAttr attr = B::getConstant(c.in(index));
-  if (!attr) {
+  if (!attr || !isa<FloatType>(attr.getElementType())) {
     if (failed(c.constantInts(index, what)))
       return failure();
     return c.fail(Twine(what) + " are not floats", "E313");
