@@ -23,5 +23,12 @@ int main(int argc, char **argv) {
   mlir::comm::registerOptimizePasses();
   mlir::comm::registerSchedulePasses();
   mlir::comm::registerLowerPasses();
-  return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, "commc pass driver\n", registry));
+  // Functions one after the other: passes append their remarks to the module around them.
+  llvm::SmallVector<char *> arguments(argv, argv + argc);
+  char serial[] = "--mlir-disable-threading";
+  if (llvm::none_of(arguments,
+                    [](const char *text) { return llvm::StringRef(text).contains("mlir-disable-threading"); }))
+    arguments.insert(arguments.begin() + 1, serial);
+  return mlir::asMainReturnCode(
+      mlir::MlirOptMain(static_cast<int>(arguments.size()), arguments.data(), "commc pass driver\n", registry));
 }
