@@ -41,7 +41,7 @@ static void buildPartition(OpPassManager &pm, const PipelineOptions &options) {
 }
 
 ArrayRef<StringRef> mlir::comm::getPlans() {
-  static const StringRef plans[] = {"plain", "pipeline", "fuse", "split"};
+  static const StringRef plans[] = {"sync", "plain", "pipeline", "fuse", "split"};
   return plans;
 }
 
@@ -100,8 +100,8 @@ template <typename PassOptions> static PassOptions withCost(const PipelineOption
   return pass;
 }
 
-void mlir::comm::buildScheduleFunction(OpPassManager &function, const PipelineOptions &options) {
-  if (options.overlap != OverlapMode::Off) { // synchronous collectives are legal in `async`
+void mlir::comm::buildScheduleFunction(OpPassManager &function, const PipelineOptions &options, StringRef plan) {
+  if (options.overlap != OverlapMode::Off && plan != "sync") { // synchronous collectives are legal in `async`
     bool mayCut = options.overlap == OverlapMode::Auto || options.overlap == OverlapMode::Max;
     if (mayCut && options.isOn("bucket-collectives"))
       function.addPass(createBucketCollectivesPass(withCost<BucketCollectivesPassOptions>(options)));
@@ -128,7 +128,7 @@ void mlir::comm::buildScheduleFunction(OpPassManager &function, const PipelineOp
 
 // --stop-after=schedule
 static void buildSchedule(OpPassManager &pm, const PipelineOptions &options) {
-  buildScheduleFunction(pm.nest<func::FuncOp>(), options);
+  pm.addPass(createRunSchedulesPass(options));
 }
 
 // --stop-after=lower

@@ -54,7 +54,8 @@ struct PipelineOptions {
   bool isOn(llvm::StringRef pass) const { return !disabled.count(pass.str()); }
 };
 
-/// The ways to run the reductions of a tensor-parallel entry. "plain": as they are; "pipeline": with the products
+/// The ways to run the reductions of a tensor-parallel entry. "sync": as they are, and nothing is computed meanwhile;
+/// "plain": as they are, beside compute; "pipeline": with the products
 /// beside them in chunks of rows; "fuse": reduction, residual and norm as one, the residual split by rows; "split":
 /// fused, and the tokens in two parts. One that nothing matches equals plain.
 llvm::ArrayRef<llvm::StringRef> getPlans();
@@ -67,13 +68,15 @@ void buildPhase(Phase phase, OpPassManager &pm, const PipelineOptions &options);
 
 // Parts of the phases, for one function.
 void buildOptimizeFunction(OpPassManager &function, const PipelineOptions &options, llvm::StringRef plan);
-void buildScheduleFunction(OpPassManager &function, const PipelineOptions &options);
+void buildScheduleFunction(OpPassManager &function, const PipelineOptions &options, llvm::StringRef plan);
 
 /// Gives every entry its plan (attributes comm.plan and comm.gate): by request, by a row of the tuning file, or by
 /// predicted time of every candidate. In ChoosePlan.cpp, as the next one.
 std::unique_ptr<Pass> createChoosePlanPass(const PipelineOptions &options);
 /// Runs buildOptimizeFunction on every function, each with its plan.
 std::unique_ptr<Pass> createRunPlansPass(const PipelineOptions &options);
+/// Runs buildScheduleFunction on every function, each with its plan.
+std::unique_ptr<Pass> createRunSchedulesPass(const PipelineOptions &options);
 
 } // namespace mlir::comm
 #endif

@@ -19,7 +19,7 @@ StringRef mlir::comm::getReasonName(Reason reason) {
   case Reason::InFlight:
     return "limit on collectives under way";
   case Reason::Gate:
-    return "gate: plain is faster";
+    return "gate: the chosen plan is faster";
   case Reason::TooSmall:
     return "too small";
   case Reason::MemoryBound:

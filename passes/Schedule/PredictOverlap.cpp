@@ -68,10 +68,13 @@ private:
     auto gate = function->getAttrOfType<StringAttr>(kGateAttr);
     SmallVector<Verdict> verdicts =
         judge(graph, predicted, limited ? &unlimited : nullptr, times, gate ? gate.getValue() : StringRef());
+    // In the plan without overlap it is the choice of the plan that keeps each collective.
+    auto plan = function->getAttrOfType<StringAttr>(kPlanAttr);
+    bool chosen = plan && plan.getValue() == "sync" && gate;
     for (Verdict &verdict : verdicts)
-      if (off && verdict.reason != Reason::Nothing) {
-        verdict.reason = Reason::Off;
-        verdict.note.clear();
+      if ((off || chosen) && verdict.reason != Reason::Nothing) {
+        verdict.reason = off ? Reason::Off : Reason::Gate;
+        verdict.note = off ? "" : gate.getValue().str();
       }
     return verdicts;
   }

@@ -11,7 +11,7 @@ from commc.generators import bert, llama
 from commc.tools import EXIT
 
 SLOW = "--link=1Gbit,50us"
-REASONS = ["hidden", "dependence", "memory limit", "limit on collectives under way", "gate: plain is faster", "too small",
+REASONS = ["hidden", "dependence", "memory limit", "limit on collectives under way", "gate: the chosen plan is faster", "too small",
            "memory-bound neighbour", "shared core", "order", "off by request", "nothing to move"]
 
 
@@ -100,7 +100,7 @@ def test_empty_tuning_file_and_wrong_ones(tmp_path, block):
     model, inputs, _ = block
     (tmp_path / "empty.json").write_text('{"format": "commc-tuning", "version": 1}')
     said = facts(model, tmp_path / "m.commx", 2, inputs, f"--tuning={tmp_path / 'empty.json'}")
-    assert any("runs the plan plain" in line for line in said["explain"])
+    assert any("runs the plan sync" in line for line in said["explain"])
     for flag in (f"--tuning={tmp_path / 'absent.json'}", "--topology=nowhere", "--link=fast"):
         failed = tools.compile_model(model, tmp_path / "n.commx", 2, inputs, flag, check=False)
         assert failed.returncode == EXIT["usage"], failed.stderr

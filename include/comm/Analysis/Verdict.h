@@ -13,7 +13,7 @@ enum class Reason {
   Dependence,  ///< all other work needs its result or is needed by it
   MemoryLimit, ///< without the limit more of it would be hidden
   InFlight,    ///< without the limit on collectives under way more of it would be hidden
-  Gate,        ///< another plan would hide it, but takes longer: plain is faster
+  Gate,        ///< another plan would hide it, but takes longer than the one that is taken
   TooSmall,    ///< less time than handing it over costs
   MemoryBound, ///< what runs meanwhile needs the memory itself: little is gained beside it
   SharedCore,  ///< the collective takes the core that would compute meanwhile

@@ -102,7 +102,7 @@ func.func @memory(%x: tensor<512x512xf32>, %y: tensor<512x512xf32>) -> tensor<51
 
 //--- gate.mlir
 // Another plan was considered and is slower: that, with its numbers, is the reason.
-// CHECK: all_reduce#0 {{.*}}: not overlapped, {{[0-9.]+}} us exposed: gate: plain is faster, plain 10.0 us, split 12.0 us
+// CHECK: all_reduce#0 {{.*}}: not overlapped, {{[0-9.]+}} us exposed: gate: the chosen plan is faster, plain 10.0 us, split 12.0 us
 comm.grid @grid ["tp"] = [2]
 func.func @gate(%x: tensor<128x128xf32>) -> tensor<128x128xf32> attributes {comm.gate = "plain 10.0 us, split 12.0 us"} {
   %a = comm.all_reduce sum %x over @grid["tp"] : tensor<128x128xf32>
