@@ -20,14 +20,15 @@ using namespace mlir;
 using namespace mlir::comm;
 
 namespace {
-/// Smallest gain over the plain plan that counts, as a share of its time.
+/// Smallest gain over a simpler plan that counts, as a share of its compute: that is what predictions get wrong, and
+/// what a slow link makes small.
 constexpr double kHysteresis = 0.02;
 /// The same on CPU ranks, where predictions of a step are off by more and steps differ by more from run to run.
 constexpr double kCpuHysteresis = 0.10;
 
 struct Candidate {
   StringRef plan;
-  double stepUs = 0, hiddenUs = 0, collectives = 0;
+  double stepUs = 0, computeUs = 0, hiddenUs = 0, collectives = 0;
   int64_t numOps = 0; ///< equal numbers and times: nothing matched
 };
 
@@ -150,7 +151,7 @@ private:
     auto model = loadCostModel(options.cost, error);
     double least = model && model->topology().device.cpu ? kCpuHysteresis : kHysteresis;
     for (const Candidate &candidate : candidates.drop_front()) {
-      double noise = std::max(base->stepUs * least, (model ? model->chunkOverheadUs() : 0) * base->collectives);
+      double noise = std::max(base->computeUs * least, (model ? model->chunkOverheadUs() : 0) * base->collectives);
       if (!always && (candidate.stepUs >= base->stepUs - noise || candidate.stepUs >= best->stepUs))
         continue;
       best = &candidate;
@@ -184,6 +185,7 @@ private:
     LogicalResult done = runPipeline(pm, copy);
     if (auto predicted = copy->getAttrOfType<DictionaryAttr>(kPredictedAttr)) {
       candidate.stepUs = cast<FloatAttr>(predicted.get("step_us")).getValueAsDouble();
+      candidate.computeUs = cast<FloatAttr>(predicted.get("compute_us")).getValueAsDouble();
       candidate.hiddenUs = cast<FloatAttr>(predicted.get("hidden_us")).getValueAsDouble();
       candidate.collectives = cast<FloatAttr>(predicted.get("judged")).getValueAsDouble();
     }
