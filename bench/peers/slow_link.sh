@@ -22,10 +22,11 @@ config = dataclasses.replace(sweep.BLOCKS, sequence=512)
 llama.build(config, folder, external=True)
 generate.write_calls(folder, "inputs", llama.make_inputs(config))
 PY
-compile() { build/bin/commc "$work/model.onnx" --devices=cpu:2 --shapes-from=@"$work/inputs.npz" --link="$rate,50us" -o "$work/$1.commx" -q "${@:2}"; }
-link=${rate/gbit/Gbit} link=${link/mbit/Mbit}
-rate=$link compile plain --overlap=off
-rate=$link compile chosen
+link=${rate/gbit/Gbit}
+link=${link/mbit/Mbit}
+compile() { build/bin/commc "$work/model.onnx" --devices=cpu:2 --shapes-from=@"$work/inputs.npz" --link="$link,50us" -o "$work/$1.commx" -q "${@:2}"; }
+compile plain --overlap=off
+compile chosen
 ours() {
   bench/overlap/two_namespaces.sh "$rate" build/bin/commrun "$work/$1.commx" --transport=mpi --input @"$work/inputs.npz" --bench --iterations=5 --json |
     .venv/bin/python -c '

@@ -213,7 +213,8 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
             ->group("Plan")
             ->check(CLI::IsMember({"off", "safe", "auto", "max"}));
     app.add_option("--plan", options.plan,
-                   "sync: reductions as they are, nothing beside them; plain: beside compute; fuse: reduce, residual and norm in one operation, residual split by "
+                   "sync: reductions as they are, nothing beside them; plain: beside compute; fuse: reduce, residual "
+                   "and norm in one operation, residual split by "
                    "rows; split: also the tokens in two parts; pipeline: products beside reductions in chunks; auto: "
                    "what is predicted to be fastest, "
                    "for each entry (default auto)")

@@ -209,9 +209,8 @@ struct Sampler {
     if (failed(c.needInputs(2, 2)))
       return failure();
     dims = c.rank(0) - 2;
-    if (failed(c.needFloat(0)) || failed(c.needFloat(1)) || dims < 1 || dims > 3 ||
-        failed(c.needRank(1, dims + 2)) || c.shape(1).back() != dims || c.shape(0)[0] != c.shape(1)[0] ||
-        llvm::is_contained(c.shape(0), 0))
+    if (failed(c.needFloat(0)) || failed(c.needFloat(1)) || dims < 1 || dims > 3 || failed(c.needRank(1, dims + 2)) ||
+        c.shape(1).back() != dims || c.shape(0)[0] != c.shape(1)[0] || llvm::is_contained(c.shape(0), 0))
       return c.fail("the grid does not fit the image", "E313");
     if ((mode != "nearest" && mode != "linear" && mode != "cubic") ||
         (padding != "zeros" && padding != "border" && padding != "reflection"))
