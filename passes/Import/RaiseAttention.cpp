@@ -77,6 +77,8 @@ std::optional<SmallVector<bool>> shownBy(DenseElementsAttr attr) {
 
 /// Offset with which exactly j <= i + offset is shown; none when it is not so.
 std::optional<int64_t> causalOffset(int64_t queries, int64_t keys, llvm::function_ref<bool(int64_t, int64_t)> shows) {
+  if (queries == 0)
+    return std::nullopt;
   int64_t offset = -queries; // the last row says it
   while (offset + queries < keys && shows(queries - 1, offset + queries))
     ++offset;
@@ -119,21 +121,9 @@ std::optional<int64_t> matchCausalComparison(arith::CmpIOp compare) {
     if (!left || !right)
       continue;
     const SmallVector<int64_t> &keys = keysLeft ? *left : *right, &queries = keysLeft ? *right : *left;
-    arith::CmpIPredicate predicate = compare.getPredicate();
     auto shows = [&](int64_t i, int64_t j) {
       int64_t a = keysLeft ? keys[j] : queries[i], b = keysLeft ? queries[i] : keys[j];
-      switch (predicate) {
-      case arith::CmpIPredicate::slt:
-        return a < b;
-      case arith::CmpIPredicate::sle:
-        return a <= b;
-      case arith::CmpIPredicate::sgt:
-        return a > b;
-      case arith::CmpIPredicate::sge:
-        return a >= b;
-      default:
-        return false; // no order of positions
-      }
+      return arith::applyCmpPredicate(compare.getPredicate(), APInt(64, a, true), APInt(64, b, true));
     };
     if (std::optional<int64_t> offset = causalOffset(queries.size(), keys.size(), shows))
       return offset;

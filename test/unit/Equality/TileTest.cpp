@@ -137,23 +137,25 @@ TEST(Tile, RowsOfAllLengths) {
 }
 
 TEST(Tile, ReductionsAndBroadcastsOverAnyDimensions) {
-  Shape shape = {3, 4, 130, 2};
-  for (unsigned mask = 1; mask < 16; ++mask) {
-    std::vector<int64_t> dims;
-    Shape kept;
-    for (int64_t d = 0; d < 4; ++d)
-      if (mask >> d & 1)
-        dims.push_back(d);
-      else
-        kept.push_back(shape[static_cast<size_t>(d)]);
-    for (const char *combine : {"addf", "maximumf", "mulf"}) {
-      Attrs attrs = {{"dims", dims}, {"combine", std::string(combine)}, {"init", combine[0] == 'm' ? 1.0 : 0.5}};
-      EXPECT_EQ(oneStep(step("reduce", {}, DType::F32, kept, attrs), {{DType::F32, shape}}, 0.97), "")
-          << combine << mask;
+  // Runs of 2, of many, and of odd lengths.
+  for (const Shape &shape : {Shape{3, 4, 130, 2}, Shape{2, 3, 5, 37}}) {
+    for (unsigned mask = 1; mask < 16; ++mask) {
+      std::vector<int64_t> dims;
+      Shape kept;
+      for (int64_t d = 0; d < 4; ++d)
+        if (mask >> d & 1)
+          dims.push_back(d);
+        else
+          kept.push_back(shape[static_cast<size_t>(d)]);
+      for (const char *combine : {"addf", "maximumf", "mulf"}) {
+        Attrs attrs = {{"dims", dims}, {"combine", std::string(combine)}, {"init", combine[0] == 'm' ? 1.0 : 0.5}};
+        EXPECT_EQ(oneStep(step("reduce", {}, DType::F32, kept, attrs), {{DType::F32, shape}}, 0.97), "")
+            << combine << mask;
+      }
+      Attrs sum = {{"dims", dims}, {"combine", std::string("addi")}, {"init", int64_t(3)}};
+      EXPECT_EQ(oneStep(step("reduce", {}, DType::I64, kept, sum), {{DType::I64, shape}}), "") << mask;
+      EXPECT_EQ(oneStep(step("broadcast", {}, DType::I16, shape, {{"dims", dims}}), {{DType::I16, kept}}), "") << mask;
     }
-    Attrs sum = {{"dims", dims}, {"combine", std::string("addi")}, {"init", int64_t(3)}};
-    EXPECT_EQ(oneStep(step("reduce", {}, DType::I64, kept, sum), {{DType::I64, shape}}), "") << mask;
-    EXPECT_EQ(oneStep(step("broadcast", {}, DType::I16, shape, {{"dims", dims}}), {{DType::I16, kept}}), "") << mask;
   }
   EXPECT_EQ(oneStep(step("reduce", {}, DType::F32, {5},
                          {{"dims", std::vector<int64_t>{0}}, {"combine", std::string("addf")}, {"init", 2.0}}),
