@@ -200,33 +200,27 @@ private:
 };
 
 /// Runs one part of the pipeline on every function, each with its plan.
-template <typename Derived> struct RunByPlan : ModulePass<Derived> {
-  using ModulePass<Derived>::ModulePass;
+struct RunByPlan : ModulePass<RunByPlan> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(RunByPlan)
+  using Build = void (*)(OpPassManager &, const PipelineOptions &, StringRef plan);
+  RunByPlan(const PipelineOptions &options, StringRef argument, StringRef description, Build build)
+      : ModulePass(options), argument(argument), description(description), build(build) {}
+  StringRef getArgument() const override { return argument; }
+  StringRef getDescription() const override { return description; }
+
   void runOnOperation() override {
-    for (func::FuncOp function : llvm::to_vector(this->getOperation().template getOps<func::FuncOp>())) {
-      auto plan = function->template getAttrOfType<StringAttr>(kPlanAttr);
+    for (func::FuncOp function : llvm::to_vector(getOperation().getOps<func::FuncOp>())) {
+      auto plan = function->getAttrOfType<StringAttr>(kPlanAttr);
       OpPassManager pm(func::FuncOp::getOperationName());
-      Derived::build(pm, this->options, plan ? plan.getValue() : "plain");
-      if (failed(this->runPipeline(pm, function)))
-        return this->signalPassFailure();
+      build(pm, options, plan ? plan.getValue() : "plain");
+      if (failed(runPipeline(pm, function)))
+        return signalPassFailure();
     }
   }
-};
 
-struct RunPlans : RunByPlan<RunPlans> {
-  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(RunPlans)
-  using RunByPlan::RunByPlan;
-  StringRef getArgument() const override { return "comm-run-plans"; }
-  StringRef getDescription() const override { return "optimise every function as its plan says"; }
-  static constexpr auto build = buildOptimizeFunction;
-};
-
-struct RunSchedules : RunByPlan<RunSchedules> {
-  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(RunSchedules)
-  using RunByPlan::RunByPlan;
-  StringRef getArgument() const override { return "comm-run-schedules"; }
-  StringRef getDescription() const override { return "schedule every function as its plan says"; }
-  static constexpr auto build = buildScheduleFunction;
+private:
+  StringRef argument, description; ///< of literals
+  Build build;
 };
 } // namespace
 
@@ -234,8 +228,10 @@ std::unique_ptr<Pass> mlir::comm::createChoosePlanPass(const PipelineOptions &op
   return std::make_unique<ChoosePlan>(options);
 }
 std::unique_ptr<Pass> mlir::comm::createRunSchedulesPass(const PipelineOptions &options) {
-  return std::make_unique<RunSchedules>(options);
+  return std::make_unique<RunByPlan>(options, "comm-run-schedules", "schedule every function as its plan says",
+                                     buildScheduleFunction);
 }
 std::unique_ptr<Pass> mlir::comm::createRunPlansPass(const PipelineOptions &options) {
-  return std::make_unique<RunPlans>(options);
+  return std::make_unique<RunByPlan>(options, "comm-run-plans", "optimise every function as its plan says",
+                                     buildOptimizeFunction);
 }
