@@ -5,10 +5,11 @@
 #   LINK=1      also four blocks over two namespaces joined by 1 Gbit/s: commc over MPI and torch over gloo (needs root and Open MPI)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-cd "$here"
 envs=${ENVS:-$here/../../build/peers} out=${1:-$(mktemp -d)}
 models=$envs/models
 mkdir -p "$out" "$models"
+out=$(cd "$out" && pwd) envs=$(cd "$envs" && pwd) models=$(cd "$models" && pwd)
+cd "$here"
 python=$envs/peers/bin/python torch=$envs/torch/bin/python
 [ -x "$python" ] || ./setup.sh "$envs"
 [ -x "$torch" ] || torch=$python

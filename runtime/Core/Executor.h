@@ -34,9 +34,9 @@ public:
   static Status prepare(const exe::Program &, const exe::Executable &, const RankContext &,
                         std::unique_ptr<Executor> &out);
 
-  /// One run. `inputs` and `outputs` are whole tensors by port number, aligned to 64 bytes, visible to all ranks; every
-  /// rank writes its own share of the outputs, so they are complete when all ranks are done. `trace` may be null. A
-  /// step that executed another number of collectives than planned fails.
+  /// One run. `inputs` and `outputs` are whole tensors by port number, aligned to their elements, visible to all ranks;
+  /// every rank writes its own share of the outputs, so they are complete when all ranks are done. `trace` may be null.
+  /// A step that executed another number of collectives than planned fails.
   Status run(const std::vector<const void *> &inputs, const std::vector<void *> &outputs, RunCounters &,
              TraceBuffer *trace);
 

@@ -6,8 +6,10 @@
 
 namespace comm::rt {
 namespace {
-constexpr size_t alignment = 64;
-bool aligned(const void *p) { return reinterpret_cast<uintptr_t>(p) % alignment == 0; }
+/// Kernels read and write elements at their own alignment; a tensor that has more is used where it lies.
+bool aligned(const void *p, const exe::Port &port) {
+  return reinterpret_cast<uintptr_t>(p) % static_cast<uintptr_t>(exe::byteWidth(port.dtype)) == 0;
+}
 int64_t bytesOf(const exe::Port &port) { return exe::byteSize(port.dtype, port.shape); }
 } // namespace
 
@@ -33,14 +35,14 @@ Status StagedTensors::stage(const exe::Program &program, const std::vector<const
   ins = inputs;
   outs = outputs;
   for (size_t i = 0; i < ins.size(); ++i)
-    if (!aligned(ins[i])) {
+    if (!aligned(ins[i], program.inputs[i])) {
       if (Status s = pages[i].allocate(bytesOf(program.inputs[i]), "an input"); !s)
         return s;
       std::memcpy(pages[i].memory, ins[i], static_cast<size_t>(bytesOf(program.inputs[i])));
       ins[i] = pages[i].memory;
     }
   for (size_t i = 0; i < outs.size(); ++i)
-    if (!aligned(outs[i])) {
+    if (!aligned(outs[i], program.outputs[i])) {
       Pages &own = pages[ins.size() + i];
       if (Status s = own.allocate(bytesOf(program.outputs[i]), "an output"); !s)
         return s;

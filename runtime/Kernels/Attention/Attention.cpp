@@ -183,7 +183,7 @@ void AttentionKernel::queryTileRun(const Group &g, Tile &t) const {
     for (int64_t r = 0; r < t.rows; r += step)
       for (int64_t c = 0; c < valueLd; c += w)
         micro->tile[0](std::min(step, t.rows - r), columns, t.scores + r * t.lds, t.lds, v + c, g.values.ld,
-                       t.out + r * valueLd + c, valueLd, true);
+                       t.out + r * valueLd + c, valueLd, true, {});
   }
 }
 
@@ -200,7 +200,7 @@ void AttentionKernel::scoresOf(const Group &g, const Tile &t, int64_t key, int64
   for (int64_t c = 0; c < columns; c += w)
     for (int64_t r = 0; r < t.rows; r += step)
       micro->tile[0](std::min(step, t.rows - r), s.depth, t.q + r * t.ldq, t.ldq, g.keys.data + (key + c) * s.depth, w,
-                     t.scores + r * t.lds + c, t.lds, false);
+                     t.scores + r * t.lds + c, t.lds, false, {});
 }
 
 void AttentionKernel::addMask(const Group &g, int64_t row, int64_t key, int64_t columns, float *scores) const {

@@ -33,7 +33,8 @@ public:
     packed = packWeight(cache, b.constantKey, rightMatrix(static_cast<const char *>(b.constant)), s.matricesB,
                         micro->width, packedHere);
   }
-  int64_t iterations() const override { return s.m ? s.batches * panels : 0; }
+  /// Panels of one block of rows after the other: threads that take whole blocks copy each row of A once.
+  int64_t iterations() const override { return s.m ? s.batches * blocks() * panels : 0; }
   int64_t packedBytes() const override { return packed && packedHere ? packed->memory.bytes() : 0; }
   bool readsInput(size_t index) const override { return index != 1 || !packed; }
   using Kernel::run;
@@ -41,8 +42,12 @@ public:
 
 private:
   RightMatrix rightMatrix(const char *data) const { return {data, s.k, s.n, s.transposeB, type}; }
+  /// Blocks of rows that are dealt out; B that is packed on the fly is packed once for all rows.
+  int64_t blocks() const { return packed ? (s.m + blockRows - 1) / blockRows : 1; }
+  /// Panels [begin, end) of one block of rows of a product with a packed B.
+  Status weightBlock(const char *a, const char *panelsOfB, char *y, int64_t block, int64_t begin, int64_t end);
   /// Columns of panels [begin, end) of one product.
-  Status product(const char *a, const char *b, const char *panelsOfB, char *y, int64_t begin, int64_t end);
+  Status product(const char *a, const char *b, char *y, int64_t begin, int64_t end);
   bool oneRow(const char *a, const char *b, char *y, int64_t begin, int64_t end);
   bool rowBlock(const char *a, const char *b, int64_t ldb, char *y, int64_t begin, int64_t end, int64_t row,
                 int64_t rows);
@@ -109,9 +114,13 @@ bool MatmulKernel::rowBlock(const char *a, const char *b, int64_t ldb, char *y, 
       const char *panel = b + p * nextPanel + k0 * ldb * width;
       float *c = p < direct ? reinterpret_cast<float *>(y) + row * s.n + (begin + p) * w : beside + (p - direct) * w;
       int64_t ldc = p < direct ? s.n : besideLd;
+      // The next panel, or this one's next k, comes into the cache while this one is multiplied, in even portions.
+      const char *after = p + 1 < end - begin ? panel + nextPanel : b + (k0 + depth) * ldb * width;
+      int64_t share = isPacked && (p + 1 < end - begin || k0 + depth < s.k) ? w * width / tiles : 0;
       for (int64_t t = 0, i = 0; t < tiles; ++t) { // even tiles: 15 rows are 8 + 7, not 14 + 1
         int64_t next = rows * (t + 1) / tiles;
-        micro->tile[int(type)](next - i, some, left + i * lda, lda, panel, ldb, c + i * ldc, ldc, k0 > 0);
+        micro->tile[int(type)](next - i, some, left + i * lda, lda, panel, ldb, c + i * ldc, ldc, k0 > 0,
+                               {share ? after + t * some * share : nullptr, share});
         i = next;
       }
     }
@@ -122,33 +131,38 @@ bool MatmulKernel::rowBlock(const char *a, const char *b, int64_t ldb, char *y, 
   return true;
 }
 
-Status MatmulKernel::product(const char *a, const char *b, const char *panelsOfB, char *y, int64_t begin, int64_t end) {
+Status MatmulKernel::weightBlock(const char *a, const char *panelsOfB, char *y, int64_t block, int64_t begin,
+                                 int64_t end) {
+  const char *from = panelsOfB + begin * panelBytes();
+  int64_t row = s.m * block / blocks(), next = s.m * (block + 1) / blocks();
+  bool done =
+      s.m == 1 ? oneRow(a, from, y, begin, end) : rowBlock(a, from, micro->width, y, begin, end, row, next - row);
+  return done ? Status::ok() : outOfMemory();
+}
+
+Status MatmulKernel::product(const char *a, const char *b, char *y, int64_t begin, int64_t end) {
   int64_t w = micro->width;
-  if (!panelsOfB && !s.transposeB && s.m <= directRows) {
+  if (!s.transposeB && s.m <= directRows) {
     // Row-major B is read in place; only a partial last panel is packed.
     int64_t whole = std::min(end, s.n / w);
     if (whole > begin && !rowBlock(a, b + begin * w * width, s.n, y, begin, whole, 0, s.m))
       return outOfMemory();
     begin = std::max(begin, whole);
   }
-  int64_t chunk = panelsOfB ? end - begin : std::max<int64_t>(1, chunkBytes / std::max<int64_t>(1, panelBytes()));
+  int64_t chunk = std::max<int64_t>(1, chunkBytes / std::max<int64_t>(1, panelBytes()));
   for (int64_t p = begin, next = 0; p < end; p = next) {
     next = std::min(end, p + chunk);
-    const char *from = panelsOfB ? panelsOfB + p * panelBytes() : nullptr;
-    if (!panelsOfB) {
-      char *space = static_cast<char *>(scratch(ScratchSlot::PackB, (next - p) * panelBytes()));
-      if (!space)
-        return outOfMemory();
-      packPanels(rightMatrix(b), w, p, next, space);
-      from = space;
-    }
+    char *space = static_cast<char *>(scratch(ScratchSlot::PackB, (next - p) * panelBytes()));
+    if (!space)
+      return outOfMemory();
+    packPanels(rightMatrix(b), w, p, next, space);
     if (s.m == 1) {
-      if (!oneRow(a, from, y, p, next))
+      if (!oneRow(a, space, y, p, next))
         return outOfMemory();
       continue;
     }
     for (int64_t row = 0; row < s.m; row += blockRows)
-      if (!rowBlock(a, from, w, y, p, next, row, std::min(blockRows, s.m - row)))
+      if (!rowBlock(a, space, w, y, p, next, row, std::min(blockRows, s.m - row)))
         return outOfMemory();
   }
   return Status::ok();
@@ -156,13 +170,15 @@ Status MatmulKernel::product(const char *a, const char *b, const char *panelsOfB
 
 Status MatmulKernel::run(void *const *ins, void *const *outs, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end;) {
-    int64_t batch = i / panels, first = i % panels, last = std::min(panels, first + end - i), matrixA = 0, matrixB = 0;
+    int64_t batch = i / panels / blocks(), block = i / panels % blocks(), first = i % panels,
+            last = std::min(panels, first + end - i), matrixA = 0, matrixB = 0;
     s.matricesOf(batch, matrixA, matrixB);
     const char *a = static_cast<const char *>(ins[0]) + matrixA * s.m * s.k * width;
-    const char *b = packed ? nullptr : static_cast<const char *>(ins[1]) + matrixB * s.k * s.n * width;
-    const char *panelsOfB = packed ? packed->memory.data() + matrixB * packed->matrixBytes : nullptr;
     char *y = static_cast<char *>(outs[0]) + batch * s.m * s.n * width;
-    if (Status status = product(a, b, panelsOfB, y, first, last); !status)
+    Status status = packed
+                        ? weightBlock(a, packed->memory.data() + matrixB * packed->matrixBytes, y, block, first, last)
+                        : product(a, static_cast<const char *>(ins[1]) + matrixB * s.k * s.n * width, y, first, last);
+    if (!status)
       return status;
     i += last - first;
   }

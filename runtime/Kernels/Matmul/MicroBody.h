@@ -4,15 +4,20 @@
 // F16 *), store, broadcast, fma, reduce. Everything here is in an unnamed namespace.
 //===----------------------------------------------------------------------===//
 namespace {
+using comm::rt::Ahead;
 constexpr int64_t width = int64_t(lanes) * vectors;
 
 template <int Rows, typename T>
-void tileRows(int64_t k, const float *a, int64_t lda, const T *b, int64_t ldb, float *c, int64_t ldc, bool accumulate) {
+void tileRows(int64_t k, const float *a, int64_t lda, const T *b, int64_t ldb, float *c, int64_t ldc, bool accumulate,
+              const Ahead &ahead) {
+  const char *next = static_cast<const char *>(ahead.data);
   V sum[Rows][vectors];
   for (int r = 0; r < Rows; ++r)
     for (int v = 0; v < vectors; ++v)
       sum[r][v] = accumulate ? load(c + r * ldc + v * lanes) : broadcast(0.0f);
   for (int64_t p = 0; p < k; ++p) {
+    __builtin_prefetch(next, 0, 2);
+    next += ahead.step;
     V right[vectors];
     for (int v = 0; v < vectors; ++v)
       right[v] = load(b + p * ldb + v * lanes);
@@ -29,11 +34,11 @@ void tileRows(int64_t k, const float *a, int64_t lda, const T *b, int64_t ldb, f
 
 template <int Rows, typename T>
 void tile(int64_t rows, int64_t k, const float *a, int64_t lda, const void *b, int64_t ldb, float *c, int64_t ldc,
-          bool accumulate) {
+          bool accumulate, const Ahead &ahead) {
   if constexpr (Rows > 0) {
     if (rows == Rows)
-      return tileRows<Rows>(k, a, lda, static_cast<const T *>(b), ldb, c, ldc, accumulate);
-    return tile<Rows - 1, T>(rows, k, a, lda, b, ldb, c, ldc, accumulate);
+      return tileRows<Rows>(k, a, lda, static_cast<const T *>(b), ldb, c, ldc, accumulate, ahead);
+    return tile<Rows - 1, T>(rows, k, a, lda, b, ldb, c, ldc, accumulate, ahead);
   }
 }
 

@@ -10,11 +10,17 @@ namespace comm::rt {
 /// Storage of the right operand. Products are always f32.
 enum class PanelType : uint8_t { F32 = 0, BF16, F16 };
 
+/// What a tile asks the cache for meanwhile: one line at `data`, and `step` bytes further with every k.
+struct Ahead {
+  const void *data = nullptr;
+  int64_t step = 0;
+};
+
 /// C[rows, width] (+)= A[rows, k] * B[k, width]; a and c in f32, b of the table's type; strides in elements of their
 /// own type. 1 <= rows <= maxRows. Each element is summed in the order of k, starting from C when `accumulate`, so that
 /// splitting k, rows or columns changes no bit.
 using TileFunction = void (*)(int64_t rows, int64_t k, const float *a, int64_t lda, const void *b, int64_t ldb,
-                              float *c, int64_t ldc, bool accumulate);
+                              float *c, int64_t ldc, bool accumulate, const Ahead &ahead);
 /// One row of C over `panels` panels that lie `panelStride` elements apart, rows of a panel `ldb` apart; c holds panels
 /// * width elements.
 using RowFunction = void (*)(int64_t panels, int64_t k, const float *a, const void *b, int64_t ldb, int64_t panelStride,

@@ -13,7 +13,7 @@ namespace {
 const MicroKernel *fallback = nullptr; // set once, before any tile runs
 
 void tile(int64_t rows, int64_t k, const float *a, int64_t lda, const void *b, int64_t ldb, float *c, int64_t ldc,
-          bool accumulate) {
+          bool accumulate, const Ahead &) {
   const libxsmm_blasint strideA = libxsmm_blasint(ldb), strideB = libxsmm_blasint(lda), strideC = libxsmm_blasint(ldc);
   const float alpha = 1.0f, beta = accumulate ? 1.0f : 0.0f;
   const int flags = LIBXSMM_GEMM_FLAG_NONE, prefetch = LIBXSMM_GEMM_PREFETCH_NONE;
@@ -30,7 +30,7 @@ void tile(int64_t rows, int64_t k, const float *a, int64_t lda, const void *b, i
   }
   for (int64_t r = 0; r < rows; r += fallback->maxRows)
     fallback->tile[0](rows - r < fallback->maxRows ? rows - r : fallback->maxRows, k, a + r * lda, lda, b, ldb,
-                      c + r * ldc, ldc, accumulate);
+                      c + r * ldc, ldc, accumulate, {});
 }
 
 MicroKernel make(const MicroKernel *base) {

@@ -34,7 +34,7 @@ TEST(MicroKernel, TilesOfEveryHeightAndType) {
         const void *right = type ? static_cast<const void *>(half.data()) : b.data();
         for (bool accumulate : {false, true}) {
           std::vector<float> got = c;
-          micro->tile[type](rows, k, a.data(), lda, right, ldb, got.data(), ldc, accumulate);
+          micro->tile[type](rows, k, a.data(), lda, right, ldb, got.data(), ldc, accumulate, {b.data(), 64});
           for (int64_t r = 0; r < rows; ++r)
             for (int64_t j = 0; j < ldc && r * ldc + j < rows * ldc; ++j) {
               double sum = j < w ? (accumulate ? c[size_t(r * ldc + j)] : 0.0) : c[size_t(r * ldc + j)];
@@ -45,7 +45,7 @@ TEST(MicroKernel, TilesOfEveryHeightAndType) {
         }
         // The row kernel gives the bits of a tile of one row.
         std::vector<float> one(static_cast<size_t>(w)), other(static_cast<size_t>(w));
-        micro->tile[type](1, k, a.data(), lda, right, ldb, one.data(), w, false);
+        micro->tile[type](1, k, a.data(), lda, right, ldb, one.data(), w, false, {});
         micro->row[type](1, k, a.data(), right, ldb, 0, other.data(), false);
         ASSERT_EQ(one, other) << micro->name;
       }

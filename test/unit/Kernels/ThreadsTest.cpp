@@ -35,7 +35,7 @@ void compare(Kernel &kernel, std::vector<void *> ins, Tensor &y) {
 TEST(Threads, MatmulColumnsAndBatches) {
   for (DType type : {DType::F32, DType::BF16, DType::F64})
     for (bool constant : {false, true})
-      for (int64_t rows : {1, 33}) {
+      for (int64_t rows : {1, 33, 345}) {
         Tensor a = Tensor::random(type, {2, rows, 70}, 1), b = Tensor::random(type, {2, 70, 171}, 2),
                y(type, {2, rows, 171});
         b.desc.constant = constant ? b.data() : nullptr;

@@ -5,6 +5,7 @@
 #include "RuntimeTest.h"
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <tuple>
 
@@ -118,6 +119,23 @@ TEST_P(Ranks, ComputeThreads) {
   comm_session_options o = options();
   o.threads = 3;
   expectMatmul(makeRowParallelMatmul(ranks(), 33, 8, 70), folder / "m.commx", o, 33, 8, 70);
+}
+
+// Tensors at any address, also one that suits no float.
+TEST_P(Ranks, TensorsOfAnyAlignment) {
+  ExecutableHandle e = load(saveExecutable(makeRowParallelMatmul(ranks()), folder / "m.commx"));
+  SessionHandle s = open(e, options());
+  Floats x = floats("x", {3, 8}), y = floats("y", {3, 5}, NAN);
+  for (size_t shift : {0, 1, 4, 16, 63}) {
+    std::vector<char> in(x.data.size() * sizeof(float) + 64), out(y.data.size() * sizeof(float) + 64);
+    std::memcpy(in.data() + shift, x.data.data(), x.data.size() * sizeof(float));
+    comm_tensor input = x.view(), output = y.view();
+    input.data = in.data() + shift;
+    output.data = out.data() + shift;
+    ASSERT_EQ(comm_session_run(s.get(), 0, &input, 1, &output, 1), COMM_OK) << comm_last_error();
+    std::memcpy(y.data.data(), out.data() + shift, y.data.size() * sizeof(float));
+    EXPECT_EQ(y.data, multiply(x, 5)) << "shift " << shift;
+  }
 }
 
 // Two entries, state split over ranks: prefill, then decode with the state of the first call.
