@@ -63,6 +63,11 @@ typedef enum { COMM_TRANSPORT_SHM = 0, COMM_TRANSPORT_MPI } comm_transport;
  * interpreted. */
 typedef enum { COMM_NATIVE_TRUSTED = 0, COMM_NATIVE_REQUIRED, COMM_NATIVE_NEVER } comm_native_code;
 
+/* Compute threads on CPUs of their own. Auto: when there are several, on more than half of the CPUs that this process
+ * may use, each on another one. On: whenever no CPU is taken twice. One rank in this process: during runs, the calling
+ * thread too. */
+typedef enum { COMM_PIN_AUTO = 0, COMM_PIN_ON, COMM_PIN_OFF } comm_pinning;
+
 typedef struct {
   size_t struct_size; /* sizeof(comm_session_options): old callers may meet new libraries */
   comm_ranks_as ranks_as;
@@ -74,6 +79,7 @@ typedef struct {
   const char *link;     /* "1Gbit,50us": a link between ranks that is emulated in shared memory; NULL: none */
   comm_transport transport;
   comm_native_code native_code;
+  comm_pinning pinning;
 } comm_session_options;
 
 typedef struct {
@@ -94,6 +100,8 @@ typedef struct {
   int64_t rank;        /* that this process is over MPI; else 0 */
   int64_t kernels;     /* calls of compiled kernels in the entry that ran last; before the first run, in entry 0 */
   int64_t interpreted; /* those of them that are interpreted: none or all */
+  int64_t pinned;      /* 1: every compute thread has a CPU of its own */
+  double outside_ms;   /* with tracing: the last run less its commands and waits, largest over ranks; else 0 */
 } comm_session_stats;
 
 /* One collective of the last run; times as in comm_session_stats, mean over ranks. */

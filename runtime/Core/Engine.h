@@ -10,6 +10,7 @@ struct EngineOptions {
   bool reference = false, threads = false, trace = false;
   bool interpret = false; ///< kernels by what they are declared to do, not by native code
   int computeThreads = 1;
+  Pinning pinning = Pinning::Auto;
   int64_t timeoutMs = 60000;
   LinkModel link; ///< emulated between ranks in shared memory
 };
@@ -20,6 +21,7 @@ struct RunResult {
   int64_t planned = 0;
   int64_t waitNs = 0;                ///< largest over ranks
   int64_t computeNs = 0;             ///< largest over ranks: the run less its waits
+  int64_t outsideNs = 0;             ///< largest over ranks, when tracing: the run less its commands
   int64_t stepNs = 0;                ///< of the ranks' work alone; 0: what the caller measures
   std::vector<CollectiveTimes> each; ///< mean over ranks
   std::vector<std::vector<TraceEvent>> trace;
@@ -52,6 +54,7 @@ public:
   /// False: every collective that the program starts is executed at once, for comparison.
   virtual void setOverlap(bool on) = 0;
   virtual int64_t weightBytes() const = 0; ///< largest over ranks
+  virtual bool pinned() const = 0;         ///< every compute thread has a CPU of its own
   /// The rank that this process is; 0 where it hosts all of them.
   virtual int32_t processRank() const { return 0; }
 };

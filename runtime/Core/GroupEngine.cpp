@@ -15,13 +15,13 @@ constexpr size_t alignment = 64;
 std::string formatSetup(const LoadedExecutable &loaded, const EngineOptions &o) {
   return loaded.hash + "\n" + std::to_string(o.reference) + "\n" + std::to_string(o.trace) + "\n" +
          std::to_string(o.interpret) + "\n" + std::to_string(o.computeThreads) + "\n" + std::to_string(o.timeoutMs) +
-         "\n" + loaded.path;
+         "\n" + std::to_string(static_cast<int32_t>(o.pinning)) + "\n" + loaded.path;
 }
 
 bool parseSetup(const std::string &text, std::string &hash, EngineOptions &o, std::string &path) {
   std::vector<std::string> fields;
   size_t begin = 0;
-  for (int i = 0; i < 6; ++i) {
+  for (int i = 0; i < 7; ++i) {
     size_t end = text.find('\n', begin);
     if (end == std::string::npos)
       return false;
@@ -34,6 +34,7 @@ bool parseSetup(const std::string &text, std::string &hash, EngineOptions &o, st
   o.interpret = fields[3] == "1";
   o.computeThreads = std::atoi(fields[4].c_str());
   o.timeoutMs = std::atoll(fields[5].c_str());
+  o.pinning = static_cast<Pinning>(std::atoi(fields[6].c_str()));
   path = text.substr(begin);
   return true;
 }
@@ -93,7 +94,11 @@ public:
     comm = std::make_unique<CommThread>(*env.transport,
                                         CommThreadOptions{options.timeoutMs, env.threadSpinNs, env.callerSpinNs});
     layout = std::make_unique<SharedLayout>(loaded->exe, options.reference);
-    return Rank::create(*loaded, files, native, {options.reference, options.computeThreads}, env.rank,
+    Placement placement = placeRank(options.pinning, env.rank, env.ranks, options.computeThreads, allowedCpus());
+    // This thread is the rank's for good; the communication thread, which exists already, may run anywhere.
+    if (!placement.cpus.empty())
+      pinThisThread(placement.cpus.front());
+    return Rank::create(*loaded, files, native, {options.reference, options.computeThreads, placement}, env.rank,
                         static_cast<uint8_t *>(arena), comm.get(), rank);
   }
 
@@ -230,6 +235,10 @@ public:
 
   void setOverlap(bool on) override { overlap = on; }
   int64_t weightBytes() const override { return largestWeights; }
+  bool pinned() const override {
+    int64_t ranks = programOf(loaded.exe.entries[0], options.reference).grid.ranks();
+    return !placeRank(options.pinning, 0, ranks, options.computeThreads, allowedCpus()).cpus.empty();
+  }
 
 private:
   static size_t bytesOf(const exe::Port &port) { return static_cast<size_t>(exe::byteSize(port.dtype, port.shape)); }

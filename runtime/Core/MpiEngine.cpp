@@ -37,8 +37,12 @@ public:
     if (Status s = transport->allocateArena(bytes, arena); !s)
       return giveUp(s);
     comm = std::make_unique<CommThread>(*transport, CommThreadOptions{options.timeoutMs, 0, 0});
-    Status s = Rank::create(loaded, files, native, {options.reference, options.computeThreads, true}, transport->rank(),
-                            static_cast<uint8_t *>(arena), comm.get(), rank);
+    // mpirun gives every rank its CPUs.
+    Placement placement = placeRank(options.pinning, 0, 1, options.computeThreads, allowedCpus());
+    if (!placement.cpus.empty())
+      cpu = placement.cpus.front();
+    Status s = Rank::create(loaded, files, native, {options.reference, options.computeThreads, placement, true},
+                            transport->rank(), static_cast<uint8_t *>(arena), comm.get(), rank);
     for (size_t e = 0; s && e < loaded.exe.entries.size(); ++e)
       ownTicket = std::max(ownTicket, rank->plannedCollectives(e));
     return s ? s : giveUp(s);
@@ -55,6 +59,7 @@ public:
     RankReport report;
     RunCounters counters;
     int64_t sentBefore = transport->bytesSent();
+    PinnedHere pinned(cpu);
     if (Status s = rank->run(entry, staged.ins, staged.outs, counters, options.trace ? &trace : nullptr); !s)
       return giveUp(s);
     report.set(counters, rank->plannedCollectives(entry));
@@ -69,6 +74,7 @@ public:
 
   void setOverlap(bool on) override { rank->setOverlap(on); }
   int64_t weightBytes() const override { return rank->weightBytes(); }
+  bool pinned() const override { return cpu >= 0; }
   int32_t processRank() const override { return transport->rank(); }
 
 private:
@@ -150,6 +156,7 @@ private:
   std::unique_ptr<mpi::MpiTransport> transport;
   std::unique_ptr<CommThread> comm;
   std::unique_ptr<Rank> rank; ///< after what it borrows
+  int cpu = -1;               ///< of the calling thread during a run; -1: any
 };
 } // namespace
 

@@ -36,7 +36,7 @@ Rank::~Rank() = default;
 Status Rank::create(const LoadedExecutable &loaded, const WeightFiles *files, const NativeCode *native,
                     const RankOptions &options, int64_t rank, uint8_t *arena, CommQueue *comm,
                     std::unique_ptr<Rank> &out) {
-  out.reset(new Rank(loaded, files, std::max(1, options.threads)));
+  out.reset(new Rank(loaded, files, std::max(1, options.threads), options.placement));
   RankContext context;
   context.rank = rank;
   context.arena = arena;

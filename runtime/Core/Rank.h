@@ -8,6 +8,7 @@ namespace comm::rt {
 struct RankOptions {
   bool reference = false; ///< the unsplit programs
   int threads = 1;
+  Placement placement;
   bool ownOutputs = false; ///< outputs are not memory that all ranks share: each keeps all that it has
 };
 
@@ -40,8 +41,8 @@ public:
   int64_t weightBytes() const { return bytes; }
 
 private:
-  Rank(const LoadedExecutable &loaded, const WeightFiles *files, int threads)
-      : weights(loaded.exe, loaded.data, files), team(threads) {}
+  Rank(const LoadedExecutable &loaded, const WeightFiles *files, int threads, const Placement &placement)
+      : weights(loaded.exe, loaded.data, files), team(threads, placement) {}
   WeightStore weights;
   PackCache cache;
   Team team;

@@ -11,6 +11,11 @@ void addReport(const RankReport &report, const std::vector<CollectiveTimes> &eac
   result.bytesSent = std::max(result.bytesSent, report.bytesSent);
   result.collectives = std::min(result.collectives, report.collectives);
   result.planned = std::max(result.planned, report.planned);
+  int64_t inside = report.waitNs;
+  for (const TraceEvent &event : trace)
+    inside += event.kind == TraceKind::Compute ? event.endNs - event.beginNs : 0;
+  if (!trace.empty())
+    result.outsideNs = std::max(result.outsideNs, report.runNs - inside);
   addMean(each, ranks, result.each);
   result.trace.push_back(std::move(trace));
 }

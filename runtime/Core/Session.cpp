@@ -73,14 +73,15 @@ Status Session::create(std::shared_ptr<const LoadedExecutable> loaded, const com
   if (o.threads < 0 || o.threads > 1024 || o.timeout_ms < 0 ||
       (ranksAs != COMM_RANKS_PROCESSES && ranksAs != COMM_RANKS_THREADS) ||
       (transport != COMM_TRANSPORT_SHM && transport != COMM_TRANSPORT_MPI) || o.native_code < COMM_NATIVE_TRUSTED ||
-      o.native_code > COMM_NATIVE_NEVER)
+      o.native_code > COMM_NATIVE_NEVER || numberOf(o.pinning) < COMM_PIN_AUTO || numberOf(o.pinning) > COMM_PIN_OFF)
     return {Code::InvalidArgument,
-            "session options: threads, timeout_ms, ranks_as, transport or native_code is out of range"};
+            "session options: threads, timeout_ms, ranks_as, transport, native_code or pinning is out of range"};
   bool overMpi = transport == COMM_TRANSPORT_MPI;
   s.options.reference = o.reference != 0;
   s.options.threads = ranksAs == COMM_RANKS_THREADS;
   s.options.trace = o.trace != 0;
   s.options.computeThreads = std::max(1, o.threads);
+  s.options.pinning = static_cast<Pinning>(o.pinning);
   if (o.timeout_ms > 0)
     s.options.timeoutMs = o.timeout_ms;
   if (o.link && !parseLinkModel(o.link, s.options.link))
@@ -200,6 +201,8 @@ void Session::stats(comm_session_stats &out) const {
   for (const exe::Command &c : programOf(loaded->exe.entries[lastEntry], options.reference).commands)
     out.kernels += c.op == "kernel";
   out.interpreted = options.interpret ? out.kernels : 0;
+  out.pinned = engine->pinned();
+  out.outside_ms = static_cast<double>(last.outsideNs) / 1e6;
   out.compute_ms = static_cast<double>(last.computeNs) / 1e6;
   for (const CollectiveTimes &t : last.each) {
     out.communication_ms += static_cast<double>(t.movedNs) / 1e6;

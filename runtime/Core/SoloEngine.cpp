@@ -11,8 +11,11 @@ public:
   Status create(const WeightFiles *files, const NativeCode *native) {
     if (Status s = arena.allocate(arenaBytes(loaded.exe, options.reference), "the arena"); !s)
       return s;
-    return Rank::create(loaded, files, native, {options.reference, options.computeThreads}, 0, arena.memory, nullptr,
-                        rank);
+    Placement placement = placeRank(options.pinning, 0, 1, options.computeThreads, allowedCpus());
+    if (!placement.cpus.empty())
+      cpu = placement.cpus.front();
+    return Rank::create(loaded, files, native, {options.reference, options.computeThreads, placement}, 0, arena.memory,
+                        nullptr, rank);
   }
 
   Status run(size_t entry, const std::vector<const void *> &inputs, const std::vector<void *> &outputs,
@@ -24,6 +27,7 @@ public:
     std::vector<TraceEvent> events(options.trace ? static_cast<size_t>(rank->traceCapacity(entry)) : 0);
     TraceBuffer trace{events.data(), static_cast<int64_t>(events.size()), 0};
     RunCounters counters;
+    PinnedHere pinned(cpu);
     if (Status s = rank->run(entry, staged.ins, staged.outs, counters, options.trace ? &trace : nullptr); !s)
       return s;
     staged.copyBack(program, outputs);
@@ -36,12 +40,14 @@ public:
 
   void setOverlap(bool on) override { rank->setOverlap(on); }
   int64_t weightBytes() const override { return rank->weightBytes(); }
+  bool pinned() const override { return cpu >= 0; }
 
 private:
   const LoadedExecutable &loaded;
   const EngineOptions options;
   Pages arena;
   std::unique_ptr<Rank> rank;
+  int cpu = -1; ///< of the calling thread during a run; -1: any
 };
 } // namespace
 

@@ -1,8 +1,8 @@
 //===- Team.cpp - the compute threads of one rank -------------------------===//
-// A job is an epoch number; members spin for it briefly and then sleep. Spinning is left out when the machine has fewer
-// cores than the process has threads: it would take the core from the one that is waited for.
+// A job is an epoch number; members spin for it briefly and then sleep.
 //===----------------------------------------------------------------------===//
 #include "runtime/Core/Team.h"
+#include "runtime/Transport/Shm/Futex.h"
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -12,9 +12,8 @@
 namespace comm::rt {
 
 struct Team::Impl {
-  explicit Impl(int threads)
-      : spins(std::thread::hardware_concurrency() >= static_cast<unsigned>(threads) ? 2000 : 0),
-        results(static_cast<size_t>(threads)) {
+  Impl(int threads, const Placement &placement)
+      : spinNs(placement.spinNs), cpus(placement.cpus), results(static_cast<size_t>(threads)) {
     for (int i = 1; i < threads; ++i)
       members.emplace_back([this, i] { work(i); });
   }
@@ -39,13 +38,14 @@ struct Team::Impl {
   }
 
   void work(int member) {
+    if (static_cast<size_t>(member) < cpus.size())
+      pinThisThread(cpus[static_cast<size_t>(member)]);
     uint64_t seen = 0;
+    auto published = [&] { return epoch.load(std::memory_order_acquire) != seen; };
     for (;;) {
-      for (int i = 0; i < spins && epoch.load(std::memory_order_acquire) == seen; ++i)
-        pause();
-      if (epoch.load(std::memory_order_acquire) == seen) {
+      if (!spinUntil(spinNs, published)) {
         std::unique_lock<std::mutex> lock(mutex);
-        wake.wait(lock, [&] { return epoch.load(std::memory_order_acquire) != seen; });
+        wake.wait(lock, published);
       }
       ++seen;
       if (stopping)
@@ -59,21 +59,15 @@ struct Team::Impl {
   }
 
   void join() {
-    for (int i = 0; i < spins && pending.load(std::memory_order_acquire) != 0; ++i)
-      pause();
-    if (pending.load(std::memory_order_acquire) == 0)
+    auto finished = [&] { return pending.load(std::memory_order_acquire) == 0; };
+    if (spinUntil(spinNs, finished))
       return;
     std::unique_lock<std::mutex> lock(mutex);
-    done.wait(lock, [&] { return pending.load(std::memory_order_acquire) == 0; });
+    done.wait(lock, finished);
   }
 
-  static void pause() {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#endif
-  }
-
-  const int spins;
+  const int64_t spinNs;
+  const std::vector<int> cpus;
   std::vector<Status> results;
   const std::function<Status(int64_t, int64_t)> *body = nullptr;
   int64_t iterations = 0;
@@ -85,7 +79,8 @@ struct Team::Impl {
   std::vector<std::thread> members;
 };
 
-Team::Team(int threads) : threads(threads), impl(threads > 1 ? std::make_unique<Impl>(threads) : nullptr) {}
+Team::Team(int threads, const Placement &placement)
+    : threads(threads), impl(threads > 1 ? std::make_unique<Impl>(threads, placement) : nullptr) {}
 Team::~Team() = default;
 
 Status Team::run(int64_t iterations, const std::function<Status(int64_t, int64_t)> &body) {

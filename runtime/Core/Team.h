@@ -1,5 +1,6 @@
 //===- Team.h - the compute threads of one rank -----------------*- C++ -*-===//
 #pragma once
+#include "runtime/Core/Placement.h"
 #include "runtime/Transport/Transport.h"
 #include <functional>
 #include <memory>
@@ -10,7 +11,8 @@ namespace comm::rt {
 /// run.
 class Team {
 public:
-  explicit Team(int threads);
+  /// Members run on the CPUs of `placement` after the first one, which is the caller's to take.
+  explicit Team(int threads, const Placement &placement = {});
   ~Team();
   /// Calls body(begin, end) over [0, iterations); returns the failure of the lowest range, if any. Called by one thread
   /// at a time.

@@ -155,7 +155,11 @@ std::string benchText(const BenchResult &r, const Options &options) {
          (options.mpi              ? "MPI processes"
           : options.threadsAsRanks ? "threads"
                                    : "processes") +
-         " x " + std::to_string(options.threads) + (options.threads == 1 ? " thread\n" : " threads\n");
+         " x " + std::to_string(options.threads) + (options.threads == 1 ? " thread" : " threads") +
+         (s.pinned ? ", pinned\n" : "\n");
+  if (s.outside_ms > 0)
+    out += "Outside of commands " + ms(s.outside_ms) + " ms, " + format("%.2f", 100 * s.outside_ms / s.last_ms) +
+           "% of the last run (slowest rank)\n";
   out += "Arena " + bytesText(static_cast<double>(s.arena_bytes)) + "   Weights " +
          bytesText(static_cast<double>(s.weight_bytes)) + " per rank   Environment: " + cpuName() + ", " +
          std::to_string(std::thread::hardware_concurrency()) + " cores" +

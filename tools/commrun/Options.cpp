@@ -102,7 +102,7 @@ int parseOptions(int argc, char **argv, Options &o) {
   app.get_formatter()->column_width(34);
   app.option_defaults()->always_capture_default();
   std::vector<std::string> inputs, expects;
-  std::string verify, ranksAs = "processes", transport = "shm", native = "auto";
+  std::string verify, ranksAs = "processes", transport = "shm", native = "auto", pin = "auto";
   app.set_version_flag("--version", std::string("commrun ") + comm_runtime_version(), "print the version and exit");
   app.add_option("executable", o.executable, "the .commx file")->required()->type_name("FILE");
 
@@ -178,6 +178,11 @@ int parseOptions(int argc, char **argv, Options &o) {
          "require: they do not run otherwise; never: always interpreted")
       ->check(CLI::IsMember({"auto", "require", "never"}))
       ->group("Running");
+  app.add_option(
+         "--pin", pin,
+         "compute threads on CPUs of their own; auto: when they take more than half of the CPUs, and none twice")
+      ->check(CLI::IsMember({"auto", "on", "off"}))
+      ->group("Running");
   app.add_flag("-q,--quiet", o.quiet, "errors only")->group("Output");
   app.add_flag("-v,--verbose", o.verbose, "say more; repeatable")->group("Output");
   app.footer("Examples:\n"
@@ -212,6 +217,7 @@ int parseOptions(int argc, char **argv, Options &o) {
   o.threadsAsRanks = ranksAs == "threads";
   o.mpi = transport == "mpi";
   o.native = native == "never" ? COMM_NATIVE_NEVER : native == "require" ? COMM_NATIVE_REQUIRED : COMM_NATIVE_TRUSTED;
+  o.pinning = pin == "on" ? COMM_PIN_ON : pin == "off" ? COMM_PIN_OFF : COMM_PIN_AUTO;
   size_t calls = std::max<size_t>(o.calls.size(), 1);
   if (!o.expect.empty() && o.expect.size() != calls)
     usage(std::to_string(calls) + " calls, but --expect is given " + std::to_string(o.expect.size()) + " times",

@@ -34,6 +34,7 @@ struct Options {
   bool chain = true, bench = false, json = false, trustNative = false, threadsAsRanks = false, quiet = false,
        mpi = false;
   comm_native_code native = COMM_NATIVE_TRUSTED;
+  comm_pinning pinning = COMM_PIN_AUTO;
   int verbose = 0;
   uint64_t seed = 0;
   int iterations = 50, threads = 1;

@@ -67,6 +67,7 @@ Session::Session(const Executable &exe, const Options &options, bool reference) 
   o.link = reference || options.link.empty() ? nullptr : options.link.c_str();
   o.transport = options.mpi && !reference ? COMM_TRANSPORT_MPI : COMM_TRANSPORT_SHM;
   o.native_code = options.native;
+  o.pinning = options.pinning;
   check(comm_session_create(exe.handle, &o, &handle));
 }
 

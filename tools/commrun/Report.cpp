@@ -65,6 +65,9 @@ std::string jsonText(const Report &r) {
   out["ranks"] = s.ranks;
   out["arena_bytes"] = s.arena_bytes;
   out["weight_bytes"] = s.weight_bytes;
+  out["pinned"] = s.pinned != 0;
+  if (s.outside_ms > 0)
+    out["outside_ms"] = s.outside_ms;
   out["interpreted_kernels"] = s.interpreted;
   out["compute_ms"] = s.compute_ms;
   addTimes(out, s.communication_ms, s.hidden_ms, s.exposed_ms, s.late_ms);
