@@ -129,8 +129,9 @@ void tileInCache(const MicroKernel &micro) {
   for (int round = 0; round < 50; ++round)
     best = std::min(
         best,
-        seconds([&] { micro.tile[0](rows, k, a.data(), k + 16, b.data(), micro.width, c.data(), micro.width, false, {}); },
-                500));
+        seconds(
+            [&] { micro.tile[0](rows, k, a.data(), k + 16, b.data(), micro.width, c.data(), micro.width, false, {}); },
+            500));
   std::printf("one tile in the first cache level, %s: %.1f GFLOP/s\n", micro.name,
               2.0 * double(rows * micro.width * k) / best * 1e-9);
 }
