@@ -16,6 +16,7 @@
 #include "mlir/Pass/PassManager.h"
 #include "passes/Lower/Codegen/Codegen.h"
 #include "passes/Pipeline.h"
+#include "tools/Driver/Buckets.h"
 #include "tools/Driver/CompileSummary.h"
 #include "tools/Driver/Diagnostics.h"
 #include "tools/Driver/Driver.h"
@@ -132,12 +133,17 @@ int Compiler::import() {
     return code == kOk ? kInternal : code;
   }
   module = ModuleOp::create(NameLoc::get(StringAttr::get(&context, llvm::sys::path::filename(options.input))));
-  size_t entries = std::max<size_t>(options.shapesFrom.size(), 1);
-  for (size_t i = 0; i < entries; ++i) {
+  std::vector<EntrySizes> entries = listEntries(options);
+  if (options.shapesFrom.size() > 1) {
+    entries.resize(options.shapesFrom.size(), entries[0]);
+    for (size_t i = 0; i < entries.size(); ++i)
+      entries[i].name = "entry_" + std::to_string(i);
+  }
+  for (size_t i = 0; i < entries.size(); ++i) {
     ImportOptions import;
-    import.dims = options.dims;
+    import.dims = entries[i].dims;
     import.inputShapes = options.shapes;
-    import.entryName = entries == 1 ? "main" : "entry_" + std::to_string(i);
+    import.entryName = entries[i].name;
     if (!options.shapesFrom.empty()) {
       std::string path = options.shapesFrom[i], error;
       path.erase(0, path.rfind('@', 0) == 0 ? 1 : 0);
@@ -148,10 +154,16 @@ int Compiler::import() {
       }
       import.inputShapes.insert(shapes.begin(), shapes.end());
     }
-    if (failed(model->importEntry(*module, import, problems))) {
-      printProblems(problems, options.quiet);
-      return exitCodeOf(problems) ? exitCodeOf(problems) : kInternal;
+    Problems found; // warnings of the model are equal in all entries
+    if (failed(model->importEntry(*module, import, found))) {
+      if (entries.size() > 1)
+        for (Problem &problem : found)
+          problem.where += (problem.where.empty() ? "entry '" : ", entry '") + import.entryName + "'";
+      printProblems(found, options.quiet);
+      return exitCodeOf(found) ? exitCodeOf(found) : kInternal;
     }
+    if (i == 0)
+      problems.insert(problems.end(), found.begin(), found.end());
   }
   printProblems(problems, options.quiet); // warnings
   return kOk;

@@ -1,6 +1,7 @@
 //===- Options.cpp - the command line of commc ----------------------------===//
 #include "tools/Driver/Options.h"
 #include "passes/Pipeline.h"
+#include "tools/Driver/Buckets.h"
 #include "tools/Driver/Version.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringRef.h"
@@ -40,13 +41,20 @@ static bool usage(const std::string &what, const std::string &hint) {
   return false;
 }
 
-/// "name=value" with a positive value.
-static bool parseDim(const std::string &text, std::map<std::string, int64_t> &dims) {
-  auto [name, value] = llvm::StringRef(text).rsplit('=');
-  int64_t size;
-  if (name.empty() || value.getAsInteger(10, size) || size < 0)
-    return usage("--dim " + text + " is not of the form name=value", "--dim batch=1");
-  dims[name.str()] = size;
+/// "name=value" or "name=value,value,...".
+static bool parseDim(const std::string &text, std::map<std::string, std::vector<int64_t>> &dims) {
+  auto [name, values] = llvm::StringRef(text).rsplit('=');
+  llvm::SmallVector<llvm::StringRef> parts;
+  values.split(parts, ',');
+  std::vector<int64_t> sizes;
+  for (llvm::StringRef part : parts) {
+    sizes.emplace_back();
+    if (name.empty() || part.getAsInteger(10, sizes.back()) || sizes.back() < 0)
+      return usage("--dim " + text + " is not of the form name=value or name=value,value", "--dim batch=1");
+  }
+  llvm::sort(sizes);
+  sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
+  dims[name.str()] = sizes;
   return true;
 }
 
@@ -250,7 +258,9 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
     for (llvm::StringRef pass : mlir::comm::getOptionalPasses())
       app.add_flag("--no-" + pass.str(), switches[pass.str()], "switch the pass off")
           ->group("Passes that can be switched off");
-    app.add_option("--dim", dims, "size of a symbolic dimension, name=value; repeatable")
+    app.add_option("--dim", dims,
+                   "size of a symbolic dimension, name=value; name=value,value,...: one entry for each size, with the "
+                   "same weights; repeatable: one entry for each combination")
         ->group("Shapes")
         ->allow_extra_args(false);
     app.add_option("--shapes", shapes, "shapes of inputs, name:1x128,...")->group("Shapes")->allow_extra_args(false);
@@ -295,6 +305,8 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
   for (const std::string &dim : dims)
     if (!parseDim(dim, options.dims))
       return kUsage;
+  if (!checkEntryCount(options))
+    return kUsage;
   for (const std::string &shape : shapes)
     if (!parseShapes(shape, options.shapes))
       return kUsage;

@@ -37,7 +37,7 @@ struct Options {
   std::string output; ///< empty: <model name>.commx in the current directory
   std::string devices = "cpu:1";
   std::vector<Axis> grid;                             ///< from --devices, --tp, --dp; product = ranks
-  std::map<std::string, int64_t> dims;                ///< --dim
+  std::map<std::string, std::vector<int64_t>> dims;   ///< --dim: sizes of each symbol, rising
   std::map<std::string, std::vector<int64_t>> shapes; ///< --shapes
   std::vector<std::string> shapesFrom;                ///< --shapes-from, one entry each
   std::vector<std::string> layouts;                   ///< --layout value=...
