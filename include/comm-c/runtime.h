@@ -137,9 +137,24 @@ comm_status comm_executable_state(const comm_executable *, int32_t entry, int32_
 /* Starts the ranks and loads their weights. */
 comm_status comm_session_create(const comm_executable *, const comm_session_options *, comm_session **out);
 /* One run of `entry`. Inputs by name, any order, all of them; each output buffer is the caller's. Buffers are borrowed
- * for the call. */
+ * for the call. While the session carries state, state inputs may be left out; outputs may be left out always. */
 comm_status comm_session_run(comm_session *, int32_t entry, const comm_tensor *inputs, int32_t n_inputs,
                              comm_tensor *outputs, int32_t n_outputs);
+/* What becomes of the state outputs of a run (comm_executable_state lists the pairs). NONE: the caller carries them, as
+ * after create. Else the session keeps them, known by the name of the input, and a later run of any entry that does not
+ * give the input reads them; a state that is not there yet is zeros. Where the shapes differ along one dimension, FIRST
+ * takes the first positions that the input has room for, zeros behind them, LAST the last ones, zeros in front; EXACT
+ * refuses. A state input that is given goes before the kept one. After a failed run the state is what that run was to
+ * read. A call of this function forgets the state. Over MPI every rank makes the same calls. */
+typedef enum { COMM_STATE_NONE = 0, COMM_STATE_EXACT, COMM_STATE_FIRST, COMM_STATE_LAST } comm_state_mode;
+comm_status comm_session_keep_state(comm_session *, comm_state_mode);
+/* Begins anew: forgets the state and keeps the mode. */
+comm_status comm_session_reset_state(comm_session *);
+/* Copies a state in, by the name of its input; it may have any size along the dimension in which the state grows. */
+comm_status comm_session_set_state(comm_session *, const comm_tensor *state);
+/* Fills dtype, rank, dims and bytes of the kept state `input`, and copies the values where out->data is not NULL and
+ * out->bytes suffice. name and dims belong to the session and hold until its next call. */
+comm_status comm_session_get_state(comm_session *, const char *input, comm_tensor *out);
 comm_status comm_session_stats_get(const comm_session *, comm_session_stats *out);
 /* Collectives of the last run, in the order of issue. */
 int32_t comm_session_collective_count(const comm_session *);

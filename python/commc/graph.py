@@ -34,6 +34,7 @@ class Graph:
         self._data = Path(data) if data else None
         self._file = open(self._data, "wb") if data else None
         self._end = 0
+        self._domains: set[str] = set()
         self._constants: dict = {}
         self._counts: dict[str, int] = {}
 
@@ -79,7 +80,11 @@ class Graph:
         return self._constants[key]
 
     def op(self, op_type: str, *operands: str, name: str | None = None, outputs: int = 1, result: str | None = None, **attributes):
-        """Adds a node and returns its output name, or a tuple of them when `outputs` > 1. `result` names a single output."""
+        """Adds a node and returns its output name, or a tuple of them when `outputs` > 1. `result` names a single output.
+
+        The attribute `domain` is that of the operator.
+        """
+        self._domains.update([attributes["domain"]] if "domain" in attributes else [])
         node_name = self._unique(name or op_type.lower())
         results = [result] if result else [f"{node_name}_out{i}" if outputs > 1 else f"{node_name}_out" for i in range(outputs)]
         self.nodes.append(helper.make_node(op_type, list(operands), results, name=node_name, **attributes))
@@ -101,7 +106,7 @@ class Graph:
             self._file.close()
             os.truncate(self._data, self._end)
         graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, self.initializers)
-        opsets = [helper.make_opsetid("", self.opset)]
+        opsets = [helper.make_opsetid("", self.opset), *(helper.make_opsetid(domain, 1) for domain in sorted(self._domains))]
         ir_version = 10 if self.opset >= 21 else 8
         model = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name="commc")
         path.write_bytes(model.SerializeToString())

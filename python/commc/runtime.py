@@ -75,6 +75,9 @@ def _library() -> ctypes.CDLL:
             ("comm_executable_state", c_int32, [c_void_p, c_int32, c_int32, POINTER(c_char_p), POINTER(c_char_p)]),
             ("comm_executable_prediction", c_double, [c_void_p, c_char_p]), ("comm_session_create", c_int32, [c_void_p, POINTER(_Options), POINTER(c_void_p)]), ("comm_session_free", None, [c_void_p]),
             ("comm_session_run", c_int32, [c_void_p, c_int32, POINTER(_Tensor), c_int32, POINTER(_Tensor), c_int32]),
+            ("comm_session_keep_state", c_int32, [c_void_p, c_int32]), ("comm_session_reset_state", c_int32, [c_void_p]),
+            ("comm_session_set_state", c_int32, [c_void_p, POINTER(_Tensor)]),
+            ("comm_session_get_state", c_int32, [c_void_p, c_char_p, POINTER(_Tensor)]),
             ("comm_session_stats_get", c_int32, [c_void_p, POINTER(_Stats)]), ("comm_last_error", c_char_p, [])):
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
@@ -126,9 +129,10 @@ class Executable:
         return found
 
     def entry_for(self, inputs: dict[str, np.ndarray]) -> int:
-        """Number of the entry whose inputs have the shapes of these. Raises ValueError when there is none."""
+        """Number of the entry whose inputs have the shapes of these; states may be left out. Raises ValueError when there is none."""
         for entry, ports in enumerate(self.inputs):
-            if all(port.name in inputs and inputs[port.name].shape == port.shape for port in ports):
+            states = {name for name, _ in self.states[entry]}
+            if all(inputs[port.name].shape == port.shape if port.name in inputs else port.name in states for port in ports):
                 return entry
         raise ValueError("no entry has inputs of these shapes: " + ", ".join(f"{name} {array.shape}" for name, array in inputs.items()))
 
@@ -150,28 +154,36 @@ def _empty(port: Port) -> np.ndarray:
     return memory[first:first + size].view(port.dtype).reshape(port.shape)
 
 
+def _describe(tensor: _Tensor, name: str, dtype: int, array: np.ndarray) -> None:
+    tensor.name, tensor.dtype, tensor.rank = name.encode(), dtype, array.ndim
+    tensor.dims = (c_int64 * max(1, array.ndim))(*array.shape)
+    tensor.data, tensor.bytes = array.ctypes.data, array.nbytes
+
+
 class Bound:
-    """Inputs and outputs of one entry in buffers that stay: call it as often as you like. `outputs` holds the last results."""
+    """Inputs and outputs of one entry in buffers that stay: call it as often as you like. `outputs` holds the last results.
+
+    What the session carries (see keep_state) needs no buffer: state inputs may be left out, state outputs are not among `outputs`.
+    """
 
     def __init__(self, session: Session, inputs: dict[str, np.ndarray], entry: int):
         executable = session.executable
         self.session, self.entry = session, entry
         ports = executable.inputs[entry]
-        missing = [port.name for port in ports if port.name not in inputs]
+        carried = executable.states[entry] if session.carries else []
+        missing = [port.name for port in ports if port.name not in inputs and port.name not in dict(carried)]
         if missing:
             raise ValueError(f"inputs are missing: {', '.join(missing)}")
-        self.inputs = {port.name: np.ascontiguousarray(inputs[port.name], port.dtype) for port in ports}
-        self.outputs = {port.name: _empty(port) for port in executable.outputs[entry]}
-        self._in = self._tensors(ports, self.inputs)
-        self._out = self._tensors(executable.outputs[entry], self.outputs)
+        self.inputs = {port.name: np.ascontiguousarray(inputs[port.name], port.dtype) for port in ports if port.name in inputs}
+        given = [port for port in executable.outputs[entry] if port.name not in dict(carried).values()]
+        self.outputs = {port.name: _empty(port) for port in given}
+        self._in = self._tensors([port for port in ports if port.name in inputs], self.inputs)
+        self._out = self._tensors(given, self.outputs)
 
     def _tensors(self, ports: list[Port], arrays: dict[str, np.ndarray]):
         tensors = (_Tensor * max(1, len(ports)))()
         for tensor, port in zip(tensors, ports):
-            array = arrays[port.name]
-            tensor.name, tensor.dtype, tensor.rank = port.name.encode(), port.number, array.ndim
-            tensor.dims = (c_int64 * max(1, array.ndim))(*array.shape)
-            tensor.data, tensor.bytes = array.ctypes.data, array.nbytes
+            _describe(tensor, port.name, port.number, arrays[port.name])
         return tensors
 
     def __call__(self) -> dict[str, np.ndarray]:
@@ -184,7 +196,7 @@ class Session:
 
     def __init__(self, executable: Executable, threads: int = 1, ranks_as: str = "processes", reference: bool = False, trust_native: bool = False,
                  timeout_s: float = 60, link: str | None = None, native: str = "auto", pin: str = "auto"):
-        self.executable, self.handle = executable, c_void_p()
+        self.executable, self.handle, self.carries = executable, c_void_p(), False
         options = _Options(ctypes.sizeof(_Options), {"processes": 0, "threads": 1}[ranks_as], reference, trust_native, 0, threads,
                            int(timeout_s * 1000), link.encode() if link else None, 0,
                            {"auto": 0, "require": 1, "never": 2}[native], {"auto": 0, "on": 1, "off": 2}[pin])
@@ -197,6 +209,37 @@ class Session:
     def run(self, inputs: dict[str, np.ndarray], entry: int | None = None) -> dict[str, np.ndarray]:
         """One call; outputs by name."""
         return self.bind(inputs, entry)()
+
+    def keep_state(self, mode: str = "exact") -> None:
+        """From now on the session carries the states from call to call, beginning with zeros: state inputs may be left out.
+
+        Where sizes differ along one dimension: "first" and "last" take the first or last positions that fit, zeros where there are none;
+        "exact" refuses. "none": the caller carries them again.
+        """
+        _check(library().comm_session_keep_state(self.handle, ["none", "exact", "first", "last"].index(mode)))
+        self.carries = mode != "none"
+
+    def reset_state(self) -> None:
+        """Begins anew with zeros."""
+        _check(library().comm_session_reset_state(self.handle))
+
+    def state(self, name: str) -> np.ndarray:
+        """A copy of what is carried, by the name of the input."""
+        tensor = _Tensor()
+        _check(library().comm_session_get_state(self.handle, name.encode(), byref(tensor)))
+        array = np.empty(tuple(tensor.dims[: tensor.rank]), DTYPES[tensor.dtype])
+        tensor.data, tensor.bytes = array.ctypes.data, array.nbytes
+        _check(library().comm_session_get_state(self.handle, name.encode(), byref(tensor)))
+        return array
+
+    def set_state(self, name: str, value: np.ndarray) -> None:
+        """What the next call that leaves out this input reads. Raises ValueError when no entry has such an input."""
+        port = next((port for ports in self.executable.inputs for port in ports if port.name == name), None)
+        if port is None:
+            raise ValueError(f"no entry has an input '{name}'")
+        array, tensor = np.ascontiguousarray(value, port.dtype), _Tensor()
+        _describe(tensor, name, port.number, array)
+        _check(library().comm_session_set_state(self.handle, byref(tensor)))
 
     def stats(self) -> dict[str, float]:
         """Of the last call; the fields of comm_session_stats."""

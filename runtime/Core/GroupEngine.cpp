@@ -6,6 +6,7 @@
 #include "runtime/Core/Engine.h"
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 namespace comm::rt {
 namespace {
@@ -39,25 +40,57 @@ bool parseSetup(const std::string &text, std::string &hash, EngineOptions &o, st
   return true;
 }
 
-/// Where inputs and outputs lie in the shared memory, by entry and port. Entries overlap: they never run together.
+/// Where inputs and outputs lie in the shared memory, by entry and port. Entries overlap: they never run together. Only
+/// states have places of their own, one to read from and one to write to, so that they stay from run to run.
 struct SharedLayout {
   SharedLayout(const exe::Executable &exe, bool reference) {
-    size_t inputEnd = 0;
+    std::map<std::string, size_t> places[2]; // by the state's input: bytes, then offset
     for (const exe::Entry &e : exe.entries)
-      inputEnd = std::max(inputEnd, place(programOf(e, reference).inputs, 0, inputs));
-    for (const exe::Entry &e : exe.entries)
-      total = std::max(total, place(programOf(e, reference).outputs, inputEnd, outputs));
+      for (const exe::StatePair &s : e.states) {
+        grow(places[0][s.input], programOf(e, reference).inputs, s.input);
+        grow(places[1][s.input], programOf(e, reference).outputs, s.output);
+      }
+    for (auto &map : places)
+      for (auto &[name, place] : map) {
+        size_t bytes = place;
+        place = stateEnd;
+        stateEnd += bytes;
+      }
+    size_t inputEnd = total = stateEnd;
+    for (const exe::Entry &e : exe.entries) {
+      std::map<std::string, size_t> own;
+      for (const exe::StatePair &s : e.states)
+        own[s.input] = places[0][s.input];
+      inputEnd = std::max(inputEnd, place(programOf(e, reference).inputs, stateEnd, own, inputs));
+    }
+    for (const exe::Entry &e : exe.entries) {
+      std::map<std::string, size_t> own;
+      for (const exe::StatePair &s : e.states)
+        own[s.output] = places[1][s.input];
+      total = std::max(total, place(programOf(e, reference).outputs, inputEnd, own, outputs));
+    }
   }
   std::vector<std::vector<size_t>> inputs, outputs;
-  size_t total = 0;
+  size_t total = 0, stateEnd = 0; ///< places before `stateEnd` are states
 
 private:
-  static size_t place(const std::vector<exe::Port> &ports, size_t at, std::vector<std::vector<size_t>> &out) {
+  /// Empty tensors get an address of their own.
+  static size_t roomFor(const exe::Port &port) {
+    return (static_cast<size_t>(exe::byteSize(port.dtype, port.shape)) + alignment) / alignment * alignment;
+  }
+  static void grow(size_t &bytes, const std::vector<exe::Port> &ports, const std::string &name) {
+    for (const exe::Port &port : ports)
+      if (port.name == name)
+        bytes = std::max(bytes, roomFor(port));
+  }
+  static size_t place(const std::vector<exe::Port> &ports, size_t at, const std::map<std::string, size_t> &states,
+                      std::vector<std::vector<size_t>> &out) {
     out.emplace_back();
     for (const exe::Port &port : ports) {
-      out.back().push_back(at);
-      auto bytes = static_cast<size_t>(exe::byteSize(port.dtype, port.shape));
-      at += (bytes + alignment) / alignment * alignment; // empty tensors get an address of their own
+      auto state = states.find(port.name);
+      out.back().push_back(state == states.end() ? at : state->second);
+      if (state == states.end())
+        at += roomFor(port);
     }
     return at;
   }
@@ -209,7 +242,8 @@ public:
     const exe::Program &program = programOf(loaded.exe.entries[entry], options.reference);
     uint8_t *memory = group->shared();
     for (size_t i = 0; i < inputs.size(); ++i)
-      std::memcpy(memory + layout.inputs[entry][i], inputs[i], bytesOf(program.inputs[i]));
+      if (uint8_t *to = memory + layout.inputs[entry][i]; to != inputs[i])
+        std::memcpy(to, inputs[i], bytesOf(program.inputs[i]));
     std::vector<std::string> replies;
     if (Status s = group->call((overlap ? "+" : "-") + std::to_string(entry), replies); !s)
       return s;
@@ -229,7 +263,8 @@ public:
     if (Status s = checkPlanned(result); !s)
       return s;
     for (size_t i = 0; i < outputs.size(); ++i)
-      std::memcpy(outputs[i], memory + layout.outputs[entry][i], bytesOf(program.outputs[i]));
+      if (const uint8_t *from = memory + layout.outputs[entry][i]; from != outputs[i])
+        std::memcpy(outputs[i], from, bytesOf(program.outputs[i]));
     return Status::ok();
   }
 
@@ -238,6 +273,10 @@ public:
   bool pinned() const override {
     int64_t ranks = programOf(loaded.exe.entries[0], options.reference).grid.ranks();
     return !placeRank(options.pinning, 0, ranks, options.computeThreads, allowedCpus()).cpus.empty();
+  }
+  void *stateMemory(size_t entry, size_t port, bool output) override {
+    size_t offset = (output ? layout.outputs : layout.inputs)[entry][port];
+    return offset < layout.stateEnd ? group->shared() + offset : nullptr;
   }
 
 private:

@@ -178,6 +178,39 @@ comm_status comm_session_run(comm_session *s, int32_t entry, const comm_tensor *
       [&]() -> Status { return s ? s->session->run(entry, inputs, nInputs, outputs, nOutputs) : missing("session"); });
 }
 
+comm_status comm_session_keep_state(comm_session *s, comm_state_mode mode) {
+  return guarded([&]() -> Status {
+    if (!s)
+      return missing("session");
+    int number; // a C caller may pass any
+    static_assert(sizeof(mode) == sizeof(number));
+    std::memcpy(&number, &mode, sizeof(number));
+    if (number < COMM_STATE_NONE || number > COMM_STATE_LAST)
+      return {Code::InvalidArgument, "there is no state mode " + std::to_string(number)};
+    s->session->state().setMode(mode);
+    return Status::ok();
+  });
+}
+
+comm_status comm_session_reset_state(comm_session *s) {
+  return guarded([&]() -> Status {
+    if (!s)
+      return missing("session");
+    s->session->state().reset();
+    return Status::ok();
+  });
+}
+
+comm_status comm_session_set_state(comm_session *s, const comm_tensor *state) {
+  return guarded(
+      [&]() -> Status { return s && state ? s->session->state().set(*state) : missing(s ? "state" : "session"); });
+}
+
+comm_status comm_session_get_state(comm_session *s, const char *input, comm_tensor *out) {
+  return guarded(
+      [&]() -> Status { return s && out ? s->session->state().get(input, *out) : missing(s ? "out" : "session"); });
+}
+
 comm_status comm_session_stats_get(const comm_session *s, comm_session_stats *out) {
   return guarded([&]() -> Status {
     if (!s || !out)

@@ -107,11 +107,12 @@ Status Session::create(std::shared_ptr<const LoadedExecutable> loaded, const com
     return st;
   if (Status st = WeightFiles::open(exe, s.loaded->path, true, s.files); !st)
     return st;
-  if (overMpi)
-    return createMpiEngine(*s.loaded, s.files.get(), s.native.get(), s.options, s.engine);
   // One rank needs no company: it runs here, on the caller's own buffers.
-  return (ranks == 1 ? createSoloEngine : createGroupEngine)(*s.loaded, s.files.get(), s.native.get(), s.options,
-                                                             s.engine);
+  auto createEngine = overMpi ? createMpiEngine : ranks == 1 ? createSoloEngine : createGroupEngine;
+  if (Status st = createEngine(*s.loaded, s.files.get(), s.native.get(), s.options, s.engine); !st)
+    return st;
+  s.carried = std::make_unique<CarriedState>(*s.loaded, s.options.reference, *s.engine);
+  return Status::ok();
 }
 
 Status Session::prepareNative(const comm_session_options &o) {
@@ -136,7 +137,6 @@ Status Session::bind(const std::vector<exe::Port> &ports, const comm_tensor *ten
   const char *what = outputs ? "output" : "input";
   if (count < 0 || (count > 0 && !tensors))
     return {Code::InvalidArgument, std::string("the list of ") + what + "s is missing"};
-  out.assign(ports.size(), nullptr);
   std::vector<bool> bound(ports.size(), false);
   for (int32_t t = 0; t < count; ++t) {
     std::string name = tensors[t].name ? tensors[t].name : "";
@@ -154,7 +154,7 @@ Status Session::bind(const std::vector<exe::Port> &ports, const comm_tensor *ten
   }
   std::string missing;
   for (size_t i = 0; i < ports.size(); ++i) {
-    if (bound[i])
+    if (bound[i] || out[i])
       continue;
     if (!outputs)
       missing += (missing.empty() ? "'" : ", '") + ports[i].name + "' " +
@@ -174,16 +174,21 @@ Status Session::run(int32_t entry, const comm_tensor *inputs, int32_t nInputs, c
     return {Code::InvalidArgument, "entry " + std::to_string(entry) + " does not exist"};
   const exe::Program &program = programOf(loaded->exe.entries[static_cast<size_t>(entry)], options.reference);
   scratch.clear();
-  std::vector<void *> in, out;
+  std::vector<void *> in = carried->offer(static_cast<size_t>(entry), false),
+                      out = carried->offer(static_cast<size_t>(entry), true);
   if (Status s = bind(program.inputs, inputs, nInputs, false, in); !s)
     return s;
   if (Status s = bind(program.outputs, outputs, nOutputs, true, out); !s)
+    return s;
+  if (Status s = carried->load(static_cast<size_t>(entry), in, out); !s)
     return s;
   last = {};
   traceText.clear();
   lastEntry = static_cast<size_t>(entry);
   int64_t begin = traceNowNs();
   Status s = engine->run(lastEntry, {in.begin(), in.end()}, out, last);
+  if (s)
+    carried->keep(lastEntry, out);
   lastMs = static_cast<double>(last.stepNs ? last.stepNs : traceNowNs() - begin) / 1e6;
   return s;
 }

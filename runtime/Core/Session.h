@@ -1,7 +1,7 @@
 //===- Session.h - an executable ready to run -------------------*- C++ -*-===//
 #pragma once
 #include "comm-c/runtime.h"
-#include "runtime/Core/Engine.h"
+#include "runtime/Core/CarriedState.h"
 
 namespace comm::rt {
 
@@ -18,11 +18,14 @@ public:
   const char *link() const { return linkName.c_str(); }
   /// Null when tracing is off or nothing ran yet.
   const char *trace();
+  /// What is carried from call to call.
+  CarriedState &state() { return *carried; }
 
 private:
   /// Loads the native code, or decides that kernels are interpreted.
   Status prepareNative(const comm_session_options &);
-  /// Finds every port by name; unnamed outputs get scratch memory, a missing input is an error.
+  /// Finds every port by name. What is not named keeps what `out` has; else an output gets scratch memory and an input
+  /// is missing, which is an error.
   Status bind(const std::vector<exe::Port> &ports, const comm_tensor *tensors, int32_t count, bool outputs,
               std::vector<void *> &out);
 
@@ -31,6 +34,7 @@ private:
   std::unique_ptr<WeightFiles> files;
   std::unique_ptr<NativeCode> native;
   std::unique_ptr<Engine> engine; ///< after everything that it borrows
+  std::unique_ptr<CarriedState> carried;
   std::vector<std::vector<uint8_t>> scratch;
   RunResult last;
   size_t lastEntry = 0;

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from commc import arrays, runtime, tools
+from commc import arrays, reference, runtime, tools
 from commc.generators import llama
 
 CONFIG = llama.Config(hidden=64, heads=4, kv_heads=2, layers=2, inter=96, vocab=50, batch=1, sequence=6)
@@ -61,3 +61,34 @@ def test_interprets_kernels_on_request(model):
         found = session.run(inputs)
         assert session.stats()["interpreted"] == session.stats()["kernels"] > 0
     assert arrays.compare(found, expected).relative <= 1e-5
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_carries_the_cache(tmp_path, ranks):
+    """Prefill and decode steps without the caller touching the cache give what ONNX Runtime gives."""
+    config = llama.Config(hidden=32, heads=4, kv_heads=2, layers=2, inter=48, vocab=50, batch=1, cache=True)
+    used, expected = reference.run_chained(llama.build(config, tmp_path), llama.make_inputs(config, sequence=4, steps=2))
+    files = []
+    for step, call in enumerate(used):
+        files.append(tmp_path / f"inputs_{step}.npz")
+        arrays.save(files[-1], call)
+    tools.compile_model(tmp_path / "model.onnx", tmp_path / "m.commx", ranks, files)
+    executable = runtime.Executable(tmp_path / "m.commx")
+    with runtime.Session(executable, ranks_as="threads") as session:
+        with pytest.raises(ValueError, match="inputs are missing: past_key_values"):
+            session.run({name: used[0][name] for name in ("input_ids", "attention_mask")}, 0)
+        session.keep_state("exact")
+        for _ in range(2):
+            for call, want in zip(used, expected):
+                found = session.run({name: call[name] for name in ("input_ids", "attention_mask")})
+                assert list(found) == ["logits"]
+                np.testing.assert_allclose(found["logits"], want["logits"], atol=1e-4)
+            cache = session.state("past_key_values.1.key")
+            np.testing.assert_allclose(cache, expected[-1]["present.1.key"], atol=1e-4)
+            session.reset_state()
+            with pytest.raises(runtime.RuntimeFailed, match="carries no state"):
+                session.state("past_key_values.1.key")
+        session.set_state("past_key_values.0.key", cache)
+        np.testing.assert_array_equal(session.state("past_key_values.0.key"), cache)
+        with pytest.raises(runtime.RuntimeFailed, match="no entry has a state"):
+            session.set_state("input_ids", used[0]["input_ids"])

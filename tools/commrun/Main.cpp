@@ -1,6 +1,7 @@
 //===- Main.cpp - commrun: run a compiled model ---------------------------===//
 // stdout: results. stderr: progress and errors. The only door to the runtime is comm-c/runtime.h.
 //===----------------------------------------------------------------------===//
+#include "Generate.h"
 #include "Npz.h"
 #include "Program.h"
 #include "Report.h"
@@ -133,6 +134,8 @@ Call runCalls(const Options &o, const Executable &exe, Session &session, Session
 }
 
 int run(Options o) {
+  if (o.generate)
+    return generate(o);
   Executable exe(o.executable);
   if (o.verbose)
     std::fprintf(stderr, "executable %s  hash %s\n", o.executable.c_str(), comm_executable_hash(exe.handle));

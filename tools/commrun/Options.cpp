@@ -1,7 +1,7 @@
 //===- Options.cpp - the command line of commrun --------------------------===//
 #include "Options.h"
+#include "GenerateFlags.h"
 #include "Tensor.h"
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 
@@ -152,6 +152,8 @@ int parseOptions(int argc, char **argv, Options &o) {
       ->group("Measuring");
   app.add_flag("--json", o.json, "print the facts as one JSON object")->group("Measuring");
 
+  GenerateFlags generation(app);
+
   app.add_option("--timeout", o.timeoutS, "seconds that a rank waits for another one")
       ->check(CLI::PositiveNumber)
       ->type_name("S")
@@ -193,6 +195,8 @@ int parseOptions(int argc, char **argv, Options &o) {
              "  commrun m.commx --input @inputs.npz --trace t.json --ranks-as=threads --threads=2\n"
              "  commrun m.commx --bench -v --link 1Gbit,50us\n"
              "  mpirun -n 2 commrun m.commx --transport=mpi --input @inputs.npz\n"
+             "  commrun m.commx --generate --prompt 'Once upon a time' --tokenizer folder --max-tokens 50\n"
+             "  commrun m.commx --generate --prompt-ids 1,15,7 --temperature 0.8 --top-p 0.95 --seed 3\n"
              "  commrun m.commx --random-seed=7 --entry=main --timeout=10 --trust-native\n"
              "Exit codes: 0 ok, 1 internal, 2 usage, 3 bad or untrusted executable, 4 unsupported, 5 does not fit,\n"
              "  6 device missing, 7 results differ, 8 a rank died or timed out, 130 interrupted.");
@@ -214,6 +218,7 @@ int parseOptions(int argc, char **argv, Options &o) {
     o.expect.push_back(parseExpect(text));
   if (verifyOption->count() > 0)
     o.verify = parseTolerance(verify, "--verify");
+  o.generate = generation.read(app);
   o.threadsAsRanks = ranksAs == "threads";
   o.mpi = transport == "mpi";
   o.native = native == "never" ? COMM_NATIVE_NEVER : native == "require" ? COMM_NATIVE_REQUIRED : COMM_NATIVE_TRUSTED;

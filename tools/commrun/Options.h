@@ -1,5 +1,6 @@
 //===- Options.h - the command line of commrun ------------------*- C++ -*-===//
 #pragma once
+#include "GenerateOptions.h"
 #include "comm-c/runtime.h"
 #include <cstdint>
 #include <optional>
@@ -30,6 +31,7 @@ struct Options {
   std::vector<CallFiles> calls;
   std::vector<ExpectFile> expect;
   std::optional<Tolerance> verify;
+  std::optional<GenerateOptions> generate; ///< set: text instead of calls
   std::string saveOutputs, trace, entry, link;
   bool chain = true, bench = false, json = false, trustNative = false, threadsAsRanks = false, quiet = false,
        mpi = false;

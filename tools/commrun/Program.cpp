@@ -94,6 +94,20 @@ TensorMap Session::run(const Call &call) {
   return outputs;
 }
 
+void Session::setState(const std::string &input, const Tensor &tensor) {
+  comm_tensor view = tensor.view(input);
+  check(comm_session_set_state(handle, &view));
+}
+
+comm_tensor Session::state(const std::string &input, std::vector<uint8_t> &bytes) const {
+  comm_tensor t = {};
+  check(comm_session_get_state(handle, input.c_str(), &t));
+  bytes.resize(t.bytes);
+  t.data = bytes.data();
+  check(comm_session_get_state(handle, input.c_str(), &t));
+  return t;
+}
+
 comm_session_stats Session::stats() const {
   comm_session_stats s = {};
   s.struct_size = sizeof(s);

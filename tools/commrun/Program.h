@@ -52,6 +52,11 @@ public:
   comm_session_stats stats() const;
   /// Collectives of the last run.
   std::vector<comm_collective_stats> collectives() const;
+  void keepState(comm_state_mode mode) { check(comm_session_keep_state(handle, mode)); }
+  void resetState() { check(comm_session_reset_state(handle)); }
+  void setState(const std::string &input, const Tensor &);
+  /// A copy of a kept state; its name and dims belong to the session.
+  comm_tensor state(const std::string &input, std::vector<uint8_t> &bytes) const;
   void setOverlap(bool on) { check(comm_session_set_overlap(handle, on)); }
   std::string link() const { return comm_session_link(handle); }
   const char *trace() { return comm_session_trace(handle); }

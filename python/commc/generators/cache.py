@@ -43,3 +43,10 @@ def make_calls(vocab: int, batch: int, sequence: int, steps: int, seed: int, cac
         calls.append(call)
         past += length
     return calls
+
+
+def add_positions(calls: list[dict[str, np.ndarray]]) -> None:
+    """Adds position_ids [B, S], counted from the size of the past."""
+    for call in calls:
+        (batch, length), total = call["input_ids"].shape, call["attention_mask"].shape[1]
+        call["position_ids"] = np.tile(np.arange(total - length, total), (batch, 1))

@@ -1,7 +1,7 @@
 """GPT-2-shaped decoders: pre-norm, packed QKV through Gemm (Conv1D), learned positions, tanh GELU, tied head.
 
 Inputs input_ids int64 [B, S], attention_mask int64 [B, T], with a cache also past_key_values.N.key and .value. Outputs logits [B, S, vocab]
-and present.N.key and .value.
+and present.N.key and .value. With position_ids int64 [B, S] the places of the tokens are an input, else they count from the size of the past.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Config:
     vocab: int = 256
     positions: int = 64
     cache: bool = False
+    position_ids: bool = False
     opset: int = 18
     seed: int = 0
     batch: int | None = None
@@ -50,7 +51,10 @@ def build(config: Config, folder: Path, external: bool = False) -> Path:
     total = g.op("Add", past, sequence) if c.cache else sequence
     wte = net.weight("transformer.wte.weight", (c.vocab, c.hidden), 0.5)
     wpe = net.weight("transformer.wpe.weight", (c.positions, c.hidden), 0.5)
-    places = g.op("Slice", wpe, past, total, g.const([0]), name="/transformer/wpe/Slice")
+    if c.position_ids:
+        places = g.op("Gather", wpe, g.input("position_ids", TensorProto.INT64, [net.batch, net.sequence]), name="/transformer/wpe/Gather")
+    else:
+        places = g.op("Slice", wpe, past, total, g.const([0]), name="/transformer/wpe/Slice")
     x = g.op("Add", g.op("Gather", wte, ids, name="/transformer/wte/Gather"), places)
     masks = _masks(net, c, attention_mask, past, total)
     for i in range(c.layers):
@@ -65,7 +69,10 @@ def build(config: Config, folder: Path, external: bool = False) -> Path:
 def make_inputs(config: Config, batch: int = 2, sequence: int = 9, steps: int = 0, seed: int = 1) -> list[dict[str, np.ndarray]]:
     """One prefill and `steps` decode calls (see cache.make_calls). At most `positions` tokens in all."""
     caches = [(config.heads, config.hidden // config.heads)] * config.layers if config.cache else None
-    return kv.make_calls(config.vocab, config.batch or batch, config.sequence or sequence, steps, seed, caches)
+    calls = kv.make_calls(config.vocab, config.batch or batch, config.sequence or sequence, steps, seed, caches)
+    if config.position_ids:
+        kv.add_positions(calls)
+    return calls
 
 
 def _masks(net: Net, c: Config, attention_mask: str, past: str, total: str) -> tuple[str, str]:

@@ -1,0 +1,68 @@
+//===- CarriedState.h - what a session keeps between calls ------*- C++ -*-===//
+#pragma once
+#include "comm-c/runtime.h"
+#include "runtime/Core/Engine.h"
+#include "runtime/Core/Staging.h"
+#include <map>
+
+namespace comm::rt {
+
+/// The states of a session, each known by the name of its input. A state stays where the engine reads inputs and writes
+/// outputs whenever the engine has such memory, so the caller's process does not copy it to and fro; between two calls
+/// it is moved once, from where the first one wrote it to where the next one reads it, and not at all where the sizes
+/// agree and one rank runs here. After a failed call the state is what that call was to read.
+class CarriedState {
+public:
+  /// All are borrowed.
+  CarriedState(const LoadedExecutable &loaded, bool reference, Engine &engine);
+
+  /// Forgets the state.
+  void setMode(comm_state_mode);
+  void reset() { kept.clear(); }
+  /// By the name of the input, copied.
+  Status set(const comm_tensor &);
+  /// Fills type and shape, and copies the values when `out.data` is not null.
+  Status get(const char *input, comm_tensor &out) const;
+
+  /// A stand-in for each state port of the entry, null for all others: what the caller need not give.
+  std::vector<void *> offer(size_t entry, bool outputs) const;
+  /// Puts memory in place of stand-ins that are left, inputs with what is carried.
+  Status load(size_t entry, std::vector<void *> &in, std::vector<void *> &out);
+  /// After a good run: its state outputs are the state.
+  void keep(size_t entry, const std::vector<void *> &out);
+
+private:
+  struct Kept {
+    exe::DType dtype;
+    exe::Shape shape;
+    uint8_t *at;              ///< in one of the two memories, or in `own`
+    std::vector<uint8_t> own; ///< given by the caller
+  };
+  /// Where calls read a state and where they write it.
+  struct Memory {
+    uint8_t *in = nullptr, *out = nullptr;
+    bool engines = false; ///< belongs to the engine
+    std::unique_ptr<Pages> pages[2];
+  };
+  /// A state of an entry, its ports by number.
+  struct Pair {
+    std::string name;
+    size_t input, output;
+  };
+  Status memoryOf(size_t entry, const Pair &, Memory *&out);
+  /// What is carried can become the input; the dimensions that differ.
+  Status check(size_t entry, const Pair &, std::vector<size_t> &differing) const;
+  void move(size_t entry, const Pair &, const std::vector<size_t> &differing, Memory &);
+  const exe::Program &program(size_t entry) const { return programOf(loaded.exe.entries[entry], reference); }
+
+  const LoadedExecutable &loaded;
+  const bool reference;
+  Engine &engine;
+  comm_state_mode mode = COMM_STATE_NONE;
+  std::vector<std::vector<Pair>> pairs; ///< by entry
+  std::map<std::string, size_t> largest[2]; ///< bytes of inputs and of outputs
+  std::map<std::string, Memory> memories;
+  std::map<std::string, Kept> kept;
+};
+
+} // namespace comm::rt
