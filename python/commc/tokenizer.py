@@ -40,24 +40,30 @@ def end_tokens(folder: Path, token_to_id) -> list[int]:
 
 
 class Text:
-    """Generated text as it grows: what a token adds is said as soon as its characters are whole."""
+    """Generated text as it grows: what a token adds is said as soon as its characters are whole.
+
+    Decoders look at neighbours (a space before a word, bytes of one character), so what is new is the difference of two texts: of the
+    tokens since the piece before the last one, with and without those that are not said yet.
+    """
 
     def __init__(self, tokenizer, prompt: list[int]):
-        from tokenizers.decoders import DecodeStream
+        self.tokenizer, self.ids = tokenizer, list(prompt)
+        self.begin, self.said = max(0, len(self.ids) - 8), len(self.ids)
 
-        self.tokenizer, self.ids, self.said = tokenizer, list(prompt), ""
-        self.before = tokenizer.decode(self.ids)
-        self.stream = DecodeStream(ids=list(prompt), skip_special_tokens=True)
+    def _new(self) -> str:
+        known = self.tokenizer.decode(self.ids[self.begin:self.said])
+        return self.tokenizer.decode(self.ids[self.begin:])[len(known):]
 
     def append(self, token: int) -> str:
         self.ids.append(token)
-        piece = self.stream.step(self.tokenizer, token) or ""
-        self.said += piece
+        piece = self._new()
+        if not piece or piece.endswith("\ufffd"):  # nothing, or a character that is not whole yet
+            return ""
+        self.begin, self.said = self.said, len(self.ids)
         return piece
 
     def end(self) -> str:
-        whole, known = self.tokenizer.decode(self.ids), self.before + self.said
-        return whole[len(known):] if whole.startswith(known) else ""
+        return self._new()
 
 
 def answer(tokenizer, text: Text | None, request: dict) -> tuple[dict, Text | None]:

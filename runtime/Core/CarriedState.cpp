@@ -75,8 +75,8 @@ Status CarriedState::set(const comm_tensor &t) {
       std::memcpy(&dtype, &t.dtype, sizeof(dtype));
       if (dtype != static_cast<int>(port.dtype) || t.rank != static_cast<int32_t>(port.shape.size()) ||
           (t.rank > 0 && !t.dims))
-        return {Code::InvalidArgument, "state '" + name + "': expected the type and rank of " +
-                                           typeText(port.dtype, port.shape)};
+        return {Code::InvalidArgument,
+                "state '" + name + "': expected the type and rank of " + typeText(port.dtype, port.shape)};
       exe::Shape shape(t.dims, t.dims + t.rank);
       size_t bytes = static_cast<size_t>(exe::byteWidth(port.dtype));
       for (int64_t d : shape)
@@ -107,8 +107,12 @@ Status CarriedState::get(const char *input, comm_tensor &out) const {
   void *to = out.data;
   if (to && bytes > 0)
     std::memcpy(to, state.at, bytes);
-  out = {it->first.c_str(), static_cast<comm_dtype>(state.dtype), static_cast<int32_t>(state.shape.size()),
-         state.shape.data(), to, bytes};
+  out = {it->first.c_str(),
+         static_cast<comm_dtype>(state.dtype),
+         static_cast<int32_t>(state.shape.size()),
+         state.shape.data(),
+         to,
+         bytes};
   return Status::ok();
 }
 

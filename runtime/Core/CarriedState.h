@@ -59,7 +59,7 @@ private:
   const bool reference;
   Engine &engine;
   comm_state_mode mode = COMM_STATE_NONE;
-  std::vector<std::vector<Pair>> pairs; ///< by entry
+  std::vector<std::vector<Pair>> pairs;     ///< by entry
   std::map<std::string, size_t> largest[2]; ///< bytes of inputs and of outputs
   std::map<std::string, Memory> memories;
   std::map<std::string, Kept> kept;

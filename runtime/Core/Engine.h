@@ -55,8 +55,8 @@ public:
   virtual void setOverlap(bool on) = 0;
   virtual int64_t weightBytes() const = 0; ///< largest over ranks
   virtual bool pinned() const = 0;         ///< every compute thread has a CPU of its own
-  /// Where the engine itself reads or writes a state port, the same for all entries that have the state; what lies there
-  /// stays until a run writes it. Null: it works on the caller's buffers.
+  /// Where the engine itself reads or writes a state port, the same for all entries that have the state; what lies
+  /// there stays until a run writes it. Null: it works on the caller's buffers.
   virtual void *stateMemory(size_t /*entry*/, size_t /*port*/, bool /*output*/) { return nullptr; }
   /// The rank that this process is; 0 where it hosts all of them.
   virtual int32_t processRank() const { return 0; }

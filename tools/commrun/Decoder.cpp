@@ -75,6 +75,10 @@ int64_t Decoder::capacity() const {
   return most;
 }
 
+bool Decoder::full() const {
+  return std::none_of(entries.begin(), entries.end(), [&](const DecoderEntry &e) { return e.past >= length; });
+}
+
 /// The entry that takes the most of `left` tokens behind `used` ones; of equal ones that with the least room.
 const DecoderEntry *Decoder::choose(int64_t used, int64_t left) const {
   const DecoderEntry *best = nullptr;
@@ -132,8 +136,8 @@ const std::vector<float> &Decoder::feed(const std::vector<int64_t> &tokens, bool
     if (!e)
       throw Failure{2, "E206",
                     "behind " + tokensText(length) + " no entry of the executable takes " +
-                        (left == 1 ? "one more" : "any of " + std::to_string(left) + " more") +
-                        ": it has room for " + tokensText(capacity()),
+                        (left == 1 ? "one more" : "any of " + std::to_string(left) + " more") + ": it has room for " +
+                        tokensText(capacity()),
                     "compile entries with a longer past, and one that takes a single token"};
     if (stop()) {
       logits.clear();
@@ -196,10 +200,11 @@ void Decoder::observe(const std::vector<int64_t> &sample) {
         key |= holdsKeys(e->states[i].first.name);
       }
     if (key || unmoved == e->states.size())
-      throw Failure{4, "E402",
-                    "--generate: the model counts the places of new tokens from the size of its cache, which is fixed in "
-                    "an executable, not from attention_mask",
-                    "export it with an input position_ids"};
+      throw Failure{
+          4, "E402",
+          "--generate: the model counts the places of new tokens from the size of its cache, which is fixed in "
+          "an executable, not from attention_mask",
+          "export it with an input position_ids, or add one: python -m commc.positions model.onnx -o new.onnx"};
     length = 0;
   }
   session.resetState();

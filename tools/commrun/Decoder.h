@@ -22,7 +22,8 @@ DecoderEntry readDecoderEntry(const Executable &, int32_t entry);
 
 /// Feeds tokens to the entries of an executable; the session carries the cache. The room of the cache is fixed per
 /// entry, so it is padded, in one of two ways that are told apart by two calls at the start:
-///  - inserting (GroupQueryAttention): the past lies at the front, new tokens are put right behind it, and the number of
+///  - inserting (GroupQueryAttention): the past lies at the front, new tokens are put right behind it, and the number
+///  of
 ///    ones in the attention mask says how long it is;
 ///  - appending (present is past, then new): the past lies at the end, with zeros of the attention mask before it.
 /// Without an input position_ids new tokens must be found to get a place that follows from the mask, not from the room.
@@ -35,6 +36,8 @@ public:
   const std::vector<float> &feed(const std::vector<int64_t> &tokens, bool (*stop)());
   bool fits(size_t tokens) const;
   int64_t used() const { return length; }
+  /// No entry has room for the tokens so far.
+  bool full() const;
   /// Most tokens that the executable has room for.
   int64_t capacity() const;
 

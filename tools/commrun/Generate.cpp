@@ -22,9 +22,7 @@ void onInterrupt(int) {
     ::_exit(130);
 }
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 /// Where tokens go: text through the tokenizer and the stop words, or numbers.
 class Output {
@@ -98,7 +96,7 @@ Story write(Decoder &decoder, const std::vector<int64_t> &prompt, const std::vec
     else if (static_cast<int64_t>(output.ids.size()) >= o.maxTokens)
       story.reason = "max tokens";
     else if (!decoder.fits(1))
-      story.reason = "cache full";
+      story.reason = !decoder.full() ? "no entry takes a single token" : "cache full";
     else
       logits = &decoder.feed({token}, interrupted);
   }
@@ -147,8 +145,10 @@ int generate(Options o) {
   Decoder decoder(exe, session, prompt);
   if (!decoder.fits(prompt.size()))
     throw Failure{2, "E206",
-                  "the prompt has " + std::to_string(prompt.size()) + " tokens, which the entries of the executable do "
-                  "not take: there is room for " + std::to_string(decoder.capacity()),
+                  "the prompt has " + std::to_string(prompt.size()) +
+                      " tokens, which the entries of the executable do "
+                      "not take: there is room for " +
+                      std::to_string(decoder.capacity()),
                   "compile entries with a longer past, and one that takes a single token"};
   std::signal(SIGINT, onInterrupt);
   Output output(tokenizer.get(), g, !o.json && session.stats().rank == 0);
@@ -156,9 +156,9 @@ int generate(Options o) {
   if (o.json)
     std::printf("%s\n", jsonText(story, output, tokenizer != nullptr, prompt, session.stats()).c_str());
   else if (!o.quiet)
-    std::fprintf(stderr, "%zu + %zu tokens  first after %.1f ms (prompt %.1f tokens/s)  then %.1f tokens/s  ended: %s\n",
-                 prompt.size(), output.ids.size(), story.first * 1e3, story.promptRate(), story.rate(),
-                 story.reason.c_str());
+    std::fprintf(
+        stderr, "%zu + %zu tokens  first after %.1f ms (prompt %.1f tokens/s)  then %.1f tokens/s  ended: %s\n",
+        prompt.size(), output.ids.size(), story.first * 1e3, story.promptRate(), story.rate(), story.reason.c_str());
   if (story.reason == "cache full" && !o.quiet)
     std::fprintf(stderr, "note: the cache is full with %lld tokens: compile entries with a longer past to go on\n",
                  static_cast<long long>(decoder.used()));

@@ -7,12 +7,10 @@ namespace commrun {
 namespace {
 const char *const own[] = {"--prompt", "--prompt-ids", "--tokenizer", "--python", "--max-tokens", "--temperature",
                            "--top-k",  "--top-p",      "--seed",      "--eos",    "--ignore-eos", "--stop"};
-const char *const foreign[] = {"--input",   "--no-chain", "--chain",      "--random-seed", "--entry", "--save-outputs",
-                               "--expect",  "--verify",   "--bench",      "--iterations",  "--warmup", "--trace"};
+const char *const foreign[] = {"--input",  "--no-chain", "--chain", "--random-seed", "--entry",  "--save-outputs",
+                               "--expect", "--verify",   "--bench", "--iterations",  "--warmup", "--trace"};
 
-[[noreturn]] void usage(const std::string &text, const std::string &advice) {
-  throw Failure{2, "E201", text, advice};
-}
+[[noreturn]] void usage(const std::string &text, const std::string &advice) { throw Failure{2, "E201", text, advice}; }
 } // namespace
 
 GenerateFlags::GenerateFlags(CLI::App &app) {
@@ -26,7 +24,8 @@ GenerateFlags::GenerateFlags(CLI::App &app) {
       ->check(CLI::Range(int64_t(0), int64_t(INT_MAX)));
   add("--tokenizer", options.tokenizer, "tokenizer.json of Hugging Face's tokenizers, or its folder", "PATH");
   add("--python", options.python, "interpreter that has the package tokenizers (default: found)", "PATH");
-  add("--max-tokens", options.maxTokens, "most tokens to generate", "N")->check(CLI::Range(int64_t(1), int64_t(INT_MAX)));
+  add("--max-tokens", options.maxTokens, "most tokens to generate", "N")
+      ->check(CLI::Range(int64_t(1), int64_t(INT_MAX)));
   add("--temperature", options.sampling.temperature, "0: always the most likely token; else how evenly to choose", "T")
       ->check(CLI::Range(0.0, 1000.0));
   add("--top-k", options.sampling.topK, "choose among so many of the most likely tokens; 0: all", "K")

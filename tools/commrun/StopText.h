@@ -5,8 +5,8 @@
 
 namespace commrun {
 
-/// Lets text through that comes in pieces, up to the first of some stop words, whatever pieces they are spread over. What
-/// may become a stop word is held back.
+/// Lets text through that comes in pieces, up to the first of some stop words, whatever pieces they are spread over.
+/// What may become a stop word is held back.
 class StopText {
 public:
   explicit StopText(std::vector<std::string> words) : words(std::move(words)) {}

@@ -33,9 +33,9 @@ std::string packageRoot() {
 
 Tokenizer::Tokenizer(const std::string &path, const std::string &given) {
   std::string root = packageRoot(), own = root + "/.venv/bin/python",
-              python = !given.empty()                                         ? given
+              python = !given.empty()                                      ? given
                        : !root.empty() && ::access(own.c_str(), X_OK) == 0 ? own
-                                                                              : "python3";
+                                                                           : "python3";
   std::string packages = root.empty() ? "" : root + "/python";
   if (const char *before = std::getenv("PYTHONPATH"); before && *before)
     packages += (packages.empty() ? "" : ":") + std::string(before);

@@ -86,9 +86,10 @@ TEST_P(State, ExactRefusesAnotherSizeAndKeepsTheState) {
   EXPECT_EQ(call(0, {1, 2, 3, 4, 5, 6}), (Row{6, 15}));
   EXPECT_EQ(call(1, {7, 8}), (Row{13, 23}));
   EXPECT_EQ(call(1, {7, 8}), Row());
-  EXPECT_EQ(comm_last_error(),
-            std::string("state 'past' is f32[2, 4], entry 'decode' takes f32[2, 3]: keep the first or the last positions "
-                        "(comm_session_keep_state), give the input, or reset the state"));
+  EXPECT_EQ(
+      comm_last_error(),
+      std::string("state 'past' is f32[2, 4], entry 'decode' takes f32[2, 3]: keep the first or the last positions "
+                  "(comm_session_keep_state), give the input, or reset the state"));
   EXPECT_EQ(state(), (Row{1, 2, 3, 7, 4, 5, 6, 8}));
   ASSERT_EQ(comm_session_reset_state(session.get()), COMM_OK);
   EXPECT_EQ(state(), Row());
