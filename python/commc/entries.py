@@ -2,7 +2,7 @@
 
     commc model.onnx $(python -m commc.entries model.onnx --tokens 1,16 --past 128 -o shapes) -o model.commx
 
-One file per number of new tokens: a batch of one, `past` tokens of room before them. Prints the flags for commc. `commrun --generate` splits
+One file per number of new tokens: a batch of one, `past` tokens of room before them, or, shared, with them. Prints the flags for commc. `commrun --generate` splits
 a prompt over the entries and keeps the past inside the room.
 """
 
@@ -20,7 +20,7 @@ from onnx import helper
 from commc import arrays
 
 
-def arrays_for(model: Path, tokens: int, past: int, dims: dict[str, int] | None = None) -> dict[str, np.ndarray]:
+def arrays_for(model: Path, tokens: int, past: int, dims: dict[str, int] | None = None, shared: bool = False) -> dict[str, np.ndarray]:
     """Zeros for every input. Raises ValueError for a dimension whose size neither its place nor `dims` tells."""
     dims = {**_head_size(model), **(dims or {})}
     graph = onnx.load(model, load_external_data=False).graph
@@ -32,7 +32,7 @@ def arrays_for(model: Path, tokens: int, past: int, dims: dict[str, int] | None 
         kind = port.type.tensor_type
         shape = [d.dim_value if d.HasField("dim_value") else d.dim_param for d in kind.shape.dim]
         if port.name == "attention_mask":
-            sizes = [1, past + tokens]
+            sizes = [1, past + (0 if shared else tokens)]
         elif len(shape) == 2 and port.name in ("input_ids", "position_ids", "token_type_ids"):
             sizes = [1, tokens]
         else:  # a state: [batch, heads, past, size]
@@ -59,13 +59,13 @@ def _head_size(model: Path) -> dict[str, int]:
         return {}
 
 
-def write(model: Path, tokens: list[int], past: int, folder: Path, dims: dict[str, int] | None = None) -> list[Path]:
+def write(model: Path, tokens: list[int], past: int, folder: Path, dims: dict[str, int] | None = None, shared: bool = False) -> list[Path]:
     """Writes the arrays of one entry per number of new tokens; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for count in tokens:
         paths.append(folder / f"tokens_{count}.npz")
-        arrays.save(paths[-1], arrays_for(model, count, past, dims))
+        arrays.save(paths[-1], arrays_for(model, count, past, dims, shared))
     return paths
 
 
@@ -74,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("model", type=Path)
     parser.add_argument("--tokens", default="1", help="numbers of new tokens, an entry each (default 1)")
     parser.add_argument("--past", type=int, default=128, help="tokens before them that there is room for (default 128)")
+    parser.add_argument("--shared", action="store_true", help="new tokens take slots of the past, which does not grow; for GroupQueryAttention")
     parser.add_argument("--dim", action="append", default=[], metavar="NAME=SIZE", help="size of another symbolic dimension; repeatable")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write into")
     options = parser.parse_args(argv)
@@ -82,7 +83,9 @@ def main(argv: list[str] | None = None) -> int:
         tokens = [int(count) for count in options.tokens.split(",")]
         if min(tokens) < 1 or options.past < 0:
             raise ValueError("entries take at least one token, and the past has no negative size")
-        paths = write(options.model, tokens, options.past, options.output, dims)
+        if options.shared and max(tokens) > options.past:
+            raise ValueError(f"a shared past of {options.past} does not hold {max(tokens)} new tokens")
+        paths = write(options.model, tokens, options.past, options.output, dims, options.shared)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

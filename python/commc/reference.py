@@ -59,7 +59,10 @@ def run_chained(model: Path, calls: list[dict[str, np.ndarray]]) -> tuple[list[d
 
 
 def greedy(model: Path, prompt: list[int], count: int) -> list[int]:
-    """`count` tokens that follow a prompt, each the one with the largest logit; the cache grows by what is fed, without padding."""
+    """`count` tokens that follow a prompt, each the one with the largest logit; the cache grows by what is fed, without padding.
+
+    A model without a cache gets the whole text again for each token.
+    """
     ort = session(model)
     ports = {port.name: port for port in ort.get_inputs()}
     pairs = cache_pairs(ports, [output.name for output in ort.get_outputs()])
@@ -70,12 +73,12 @@ def greedy(model: Path, prompt: list[int], count: int) -> list[int]:
         first[name] = np.zeros((1, shape[1], 0, size), np.float16 if half else np.float32)
     fresh, used, feed, out = list(prompt), 0, first, []
     while len(out) < count:
-        used += len(fresh)
+        used = used + len(fresh) if pairs else len(fresh)
         feed = {**feed, "input_ids": np.array([fresh]), "attention_mask": np.ones((1, used), np.int64)}
         if "position_ids" in ports:
             feed["position_ids"] = np.arange(used - len(fresh), used)[None]
         results = call(ort, feed)
         feed = {past: results[present] for past, present in pairs.items()}
-        fresh = [int(results["logits"][0, -1].argmax())]
-        out += fresh
+        out.append(int(results["logits"][0, -1].argmax()))
+        fresh = out[-1:] if pairs else fresh + out[-1:]
     return out

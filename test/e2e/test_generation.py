@@ -34,15 +34,15 @@ def build(folder, home):
     """(model, executable) of a family for so many ranks; entries of one and four tokens."""
     made = {}
 
-    def make(family, ranks=1, tokens=(1, 4), past=PAST):
+    def make(family, ranks=1, tokens=(1, 4), past=PAST, shared=False):
         module, config = FAMILIES[family]
         model = folder / family / "model.onnx"
         if not model.exists():
             module.build(config, model.parent)
-        key = (family, ranks, tokens, past)
+        key = (family, ranks, tokens, past, shared)
         if key not in made:
             made[key] = folder / f"{family}-{len(made)}.commx"
-            tools.compile_model(model, made[key], ranks, entries.write(model, tokens, past, folder / f"shapes-{len(made)}"))
+            tools.compile_model(model, made[key], ranks, entries.write(model, tokens, past, folder / f"shapes-{len(made)}", shared=shared))
         return model, made[key]
 
     return make
@@ -86,6 +86,14 @@ def test_greedy_equals_onnx_runtime(build, family, ranks):
 def test_entries_only_split_the_prompt(build, family, tokens):
     model, executable = build(family, tokens=tokens)
     assert generated(executable)["ids"] == reference.greedy(model, PROMPT, COUNT)
+
+
+# New tokens take slots of the past: the last one that fits fills it.
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_cache_in_place(build, ranks):
+    model, executable = build("insert", ranks, past=16, shared=True)
+    facts = generated(executable)
+    assert facts["stopped_by"] == "cache full" and facts["ids"] == reference.greedy(model, PROMPT, 16 - len(PROMPT) + 1)
 
 
 def test_room_ends_the_text(build):
@@ -186,14 +194,24 @@ def test_wrong_use(build, flags, word):
 
 def test_empty_prompt(build, tokenizer):
     _, executable = build("append")
-    assert "the prompt is empty" in one_error(commrun(executable, "--generate", "--prompt=", "--tokenizer", tokenizer[0]), "usage")
+    assert "the prompt is empty" in one_error(commrun(executable, "--generate", "--prompt", "", "--tokenizer", tokenizer[0]), "usage")
+
+
+@pytest.mark.parametrize("module", [llama, gpt2])
+def test_without_a_cache(folder, home, module):
+    """The text goes through the smallest entry that it fits, padded behind."""
+    model = module.build(module.Config(**SIZES), folder / f"whole-{module.__name__}")
+    executable = folder / f"{module.__name__}.commx"
+    tools.compile_model(model, executable, 2, entries.write(model, [8, 20], 0, folder / f"{module.__name__}-shapes"))
+    facts = generated(executable)
+    assert facts["stopped_by"] == "cache full" and facts["ids"] == reference.greedy(model, PROMPT, 20 - len(PROMPT) + 1)
+    assert "room for 20" in one_error(commrun(executable, "--generate", ids(PROMPT * 3)), "usage")
 
 
 @pytest.mark.parametrize("name, module, config, dims, word", [
     # The cached keys of such a model are turned by the room, not by how many tokens there are.
     ("places", llama, llama.Config(**SIZES, cache=True), {}, "export it with an input position_ids"),
-    ("cacheless", llama, llama.Config(**SIZES), {"batch": 1, "sequence": 4}, "it has no cache"),
-    ("encoder", bert, bert.Config(**SIZES), {"batch": 1, "sequence": 4}, "it has no cache"),
+    ("encoder", bert, bert.Config(**SIZES), {"batch": 1, "sequence": 4}, "no output 'logits'"),
     ("batch", llama, llama.Config(**SIZES, cache=True), {"batch": 2, "sequence": 1, "past_sequence": 8, "total_sequence": 9}, "compile for a batch of one"),
 ])
 def test_models_that_are_no_decoders(folder, home, name, module, config, dims, word):

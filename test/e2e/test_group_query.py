@@ -11,10 +11,10 @@ from commc import arrays, generate, reference
 HEADS, KV_HEADS, SIZE, PAST, POSITIONS = 4, 2, 16, 5, 32
 
 
-def model(folder, batch, tokens, **attributes):
-    """One node; lengths come at run time, the total is known from the shapes."""
+def model(folder, batch, tokens, shared=False, **attributes):
+    """One node; lengths come at run time, the total is known from the shapes. Shared: present has the room of past."""
     folder.mkdir(parents=True, exist_ok=True)
-    total = PAST + tokens
+    total = PAST + (0 if shared else tokens)
     ports = {
         "query": [batch, tokens, HEADS * SIZE],
         "key": [batch, tokens, KV_HEADS * SIZE],
@@ -67,6 +67,10 @@ def model(folder, batch, tokens, **attributes):
         ("padded-chunk-window", 3, [4], {"local_window_size": 2}),
         ("rows", 1, [3, PAST], {}),
         ("rows-window", 1, [4, 2], {"local_window_size": 2}),
+        ("shared", 1, [3], {"shared": True}),
+        ("shared-last", 1, [PAST - 1], {"shared": True}),
+        ("shared-chunk", 3, [2], {"shared": True}),
+        ("shared-rows-window", 1, [3, 2], {"shared": True, "local_window_size": 2}),
     ],
 )
 def test_against_onnx_runtime(name, tokens, pasts, attributes, ranks, lab):

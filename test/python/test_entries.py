@@ -35,6 +35,8 @@ def test_open_dimensions_are_asked_for(tmp_path, capsys):
     (tmp_path / "genai_config.json").write_text(json.dumps({"model": {"decoder": {"head_size": 8}}}))
     assert entries.arrays_for(path, 1, 5)["past_key_values.0.key"].shape == (1, 2, 5, 8)
     assert entries.main([str(path), "--tokens=0", "-o", str(tmp_path / "shapes")]) == 2
+    assert entries.arrays_for(path, 1, 5, shared=True)["attention_mask"].shape == (1, 5)
+    assert entries.main([str(path), "--tokens=6", "--past=5", "--shared", "-o", str(tmp_path / "shapes")]) == 2
 
 
 def test_places_become_an_input(tmp_path):

@@ -32,6 +32,17 @@ struct Reader {
     out.fresh = ids->dims[1];
   }
 
+  /// The slots of a state that is changed in place: a dimension as large as attention_mask, in a cache the last but
+  /// one. Its rank where there is none.
+  size_t slotAxis(const PortInfo &state) const {
+    const PortInfo *mask = find(info.inputs, "attention_mask");
+    if (!mask || mask->dims.size() != 2 || mask->dims[1] < out.fresh)
+      return state.dims.size();
+    if (size_t usual = state.dims.size() - 2; state.dims.size() > 2 && state.dims[usual] == mask->dims[1])
+      return usual;
+    return static_cast<size_t>(std::find(state.dims.begin(), state.dims.end(), mask->dims[1]) - state.dims.begin());
+  }
+
   void readStates() {
     for (const auto &[input, output] : info.states) {
       const PortInfo *in = find(info.inputs, input), *grown = find(info.outputs, output);
@@ -41,20 +52,21 @@ struct Reader {
       for (size_t d = 0; d < in->dims.size(); ++d)
         if (in->dims[d] != grown->dims[d])
           growing.push_back(d);
-      if (growing.size() != 1 || grown->dims[growing[0]] != in->dims[growing[0]] + out.fresh)
-        refuse("state " + portText(*in) + " becomes " + portText(*grown) + ": it does not grow by the " +
-               std::to_string(out.fresh) + (out.fresh == 1 ? " token" : " tokens") + " of input_ids");
-      int64_t past = in->dims[growing[0]];
+      size_t axis = growing.empty() ? slotAxis(*in) : growing[0];
+      bool inPlace = growing.empty() && axis < in->dims.size(),
+           grows = growing.size() == 1 && grown->dims[axis] == in->dims[axis] + out.fresh;
+      if (!inPlace && !grows)
+        refuse("state " + portText(*in) + " becomes " + portText(*grown) + ": it neither grows by the " +
+               std::to_string(out.fresh) + (out.fresh == 1 ? " token" : " tokens") +
+               " of input_ids nor has as many slots as attention_mask");
+      int64_t past = in->dims[axis] - (inPlace ? out.fresh : 0); // in place the new tokens take slots of it
       if (!out.states.empty() && past != out.past)
         refuse("state " + portText(*in) + " has room for " + std::to_string(past) + " tokens, another one for " +
                std::to_string(out.past));
       out.past = past;
       out.states.emplace_back(*in, *grown);
-      out.axes.push_back(growing[0]);
+      out.axes.push_back(axis);
     }
-    if (out.states.empty())
-      refuse("it has no cache: no output is an input with something appended (commc inspect lists the state pairs)",
-             "export the model with past_key_values and present");
   }
 
   void readInputs() {
@@ -85,8 +97,9 @@ struct Reader {
     if (!found)
       refuse("it has no output 'logits'");
     const std::vector<int64_t> &d = found->dims;
-    bool fits = isReal(found->dtype) && d.size() >= 2 && d.size() <= 3 && d[0] == 1 && d.back() > 0 &&
-                (d.size() == 2 || d[1] == 1 || d[1] == out.fresh);
+    bool fits =
+        isReal(found->dtype) && d.size() >= 2 && d.size() <= 3 && d[0] == 1 && d.back() > 0 &&
+        (out.states.empty() ? d.size() == 3 && d[1] == out.fresh : d.size() == 2 || d[1] == 1 || d[1] == out.fresh);
     if (!fits)
       refuse("output " + portText(*found) + " is not [1, " + std::to_string(out.fresh) + ", vocabulary]");
     out.logits = *found;

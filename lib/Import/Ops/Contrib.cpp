@@ -42,6 +42,7 @@ struct GroupQuery {
   NodeContext &c;
   B &b;
   int64_t queryHeads = 0, kvHeads = 0, batch = 0, length = 0, size = 0, past = 0, total = 0;
+  bool shared = false;                          ///< present has the room of past, new tokens take slots of it
   bool uniform = true;                          ///< all rows have a past without padding: positions are known now
   Value query, key, value, rowLengths, rowPast; // rowLengths, rowPast: i64 [B]
 
@@ -109,13 +110,17 @@ struct GroupQuery {
       past = shape[2];
     }
     total = past + length;
-    if (std::optional<double> given = B::getSplat(c.in(6)); given && *given != static_cast<double>(total))
-      return c.fail("total_sequence_length is " + std::to_string(static_cast<int64_t>(*given)) +
-                    ", past and new tokens are " + std::to_string(total) +
-                    ": a cache buffer shared by past and present is not supported");
+    if (std::optional<double> given = B::getSplat(c.in(6)); given && *given != static_cast<double>(total)) {
+      shared = *given == static_cast<double>(past) && length <= past;
+      if (!shared)
+        return c.fail("total_sequence_length is " + std::to_string(static_cast<int64_t>(*given)) +
+                      ", past and new tokens are " + std::to_string(total) +
+                      ", and a buffer that past and present share has " + std::to_string(past));
+      total = past;
+    }
     rowLengths = b.addScalar(b.castTo(b.reshape(c.in(5), {batch}), i64), 1);
     std::optional<double> last = B::getSplat(c.in(5));
-    uniform = past == 0 || (last && *last == static_cast<double>(total - 1));
+    uniform = past == 0 || (!shared && last && *last == static_cast<double>(total - 1));
     if (!uniform && length != 1 && batch != 1)
       return c.fail("several new tokens on a past need a batch of one", "E313");
     rowPast = b.addScalar(rowLengths, -static_cast<double>(length));
@@ -140,9 +145,8 @@ struct GroupQuery {
     Value where = positions();
     if (B::typeOf(where).getRank() != 2)
       return c.fail("position_ids have not rank 2", "E313");
-    if (past + length > c.shape(7)[0])
-      return c.fail("the rotary caches have " + Twine(c.shape(7)[0]) + " positions, " + Twine(past + length) +
-                        " are needed",
+    if (total > c.shape(7)[0])
+      return c.fail("the rotary caches have " + Twine(c.shape(7)[0]) + " positions, " + Twine(total) + " are needed",
                     "E313");
     auto rows = [&](Value cache) -> Value {
       if (!c.has(9) && uniform)
@@ -158,18 +162,27 @@ struct GroupQuery {
     return success();
   }
 
-  /// past then new; where a past may be padded, the new tokens stand right behind the row's own past.
+  /// past then new; where a past may be padded, the new tokens stand right behind the row's own past. In a shared
+  /// buffer what was behind them stays.
   Value append(size_t input, Value fresh) {
     if (past == 0)
       return fresh;
+    if (shared && length == 1) { // one pass over the buffer
+      ArrayRef<int64_t> room = B::shapeOf(c.in(input));
+      Value at = countFrom(b, 0, total, {1, 1, total, 1}, b.getBuilder().getI64Type());
+      Value here = b.compare(FP::OEQ, IP::eq, at, b.reshape(rowPast, {batch, 1, 1, 1}));
+      return b.select(b.broadcastTo(here, room), b.broadcastTo(fresh, room), c.in(input));
+    }
     Value both = b.concat({c.in(input), fresh}, 2);
     if (uniform)
       return both;
     Type i64 = b.getBuilder().getI64Type();
     Value at = countFrom(b, 0, total, {1, total}, i64), own = b.reshape(rowPast, {batch, 1});
     Value behind = b.min(b.add(b.sub(at, own), b.splat(RankedTensorType::get({}, i64), static_cast<double>(past))),
-                         b.splat(RankedTensorType::get({}, i64), static_cast<double>(total - 1)));
+                         b.splat(RankedTensorType::get({}, i64), static_cast<double>(past + length - 1)));
     Value index = b.select(b.compare(FP::OLT, IP::slt, at, own), at, behind); // [B, T]
+    if (shared)
+      index = b.select(b.compare(FP::OLT, IP::slt, at, b.addScalar(own, static_cast<double>(length))), index, at);
     if (batch == 1)
       return b.create<GatherOp>(both, b.reshape(index, {total}), 2);
     Value full = b.broadcastTo(b.reshape(index, {batch, 1, total, 1}), B::shapeOf(both));
