@@ -1,6 +1,7 @@
 //===- Executor.cpp - one program on one rank -----------------------------===//
 #include "runtime/Core/Executor.h"
 #include "runtime/Core/PortTransfer.h"
+#include "runtime/Core/Step.h"
 #include "runtime/Kernels/Norm/RowNorm.h"
 #include "runtime/Kernels/Tile/TileKernel.h"
 #include <algorithm>
@@ -20,24 +21,6 @@ Status allocate(int64_t bytes, Bytes &out, const char *what) {
     return {Code::OutOfMemory, std::string("no memory for ") + what + " (" + std::to_string(bytes) + " bytes)"};
   return Status::ok();
 }
-
-enum class StepKind { Kernel, Native, Start, Wait, Collective };
-
-/// A prepared command. Pointers to inputs and outputs of the program are set at the beginning of every run.
-struct Step {
-  StepKind kind = StepKind::Kernel;
-  int32_t command = -1;
-  std::vector<void *> operands; ///< inputs, then outputs
-  size_t inputs = 0;
-  int64_t iterations = 1;
-  std::unique_ptr<Kernel> kernel;
-  NativeFunction native = nullptr;
-  Collective collective;
-  std::unique_ptr<Sequel> sequel; ///< of a fused collective
-  int64_t ticket = 0;             ///< of Start, Wait, Collective: number of the collective in this program
-  int32_t issuer = -1;            ///< of Wait: the command that started it
-  int64_t issuedNs = 0;           ///< of Start, during a run
-};
 
 struct Patch {
   int32_t step;
@@ -397,15 +380,8 @@ struct Executor::Impl {
     Status s;
     switch (step.kind) {
     case StepKind::Kernel:
-      s = ctx.team->run(step.iterations, [&](int64_t b, int64_t e) {
-        return step.kernel->run(step.operands.data(), step.operands.data() + step.inputs, b, e);
-      });
-      break;
     case StepKind::Native:
-      s = ctx.team->run(step.iterations, [&](int64_t b, int64_t e) {
-        step.native(step.operands.data(), b, e);
-        return Status::ok();
-      });
+      s = ctx.team->run(step.iterations, [&](int64_t b, int64_t e) { return step.run(b, e); });
       break;
     case StepKind::Start:
     case StepKind::Collective:
@@ -444,11 +420,15 @@ struct Executor::Impl {
     for (const Patch &p : patches)
       steps[static_cast<size_t>(p.step)].operands[static_cast<size_t>(p.operand)] = runAddress(prog.values[p.value]);
     loadInputs();
-    for (size_t i = 0; i < steps.size(); ++i)
-      if (Status s = runStep(steps[i], counters, trace); !s) {
+    auto chain = chains.begin();
+    for (size_t i = 0, next = 0; i < steps.size(); i = next) {
+      bool chained = chain != chains.end() && chain->first == i;
+      next = chained ? i + chain->count : i + 1;
+      if (Status s = chained ? runChain(*chain++, steps, *ctx.team, trace) : runStep(steps[i], counters, trace); !s) {
         drain(i);
         return s;
       }
+    }
     storeOutputs();
     if (counters.collectives != planned)
       return {Code::Internal, "executed " + std::to_string(counters.collectives) + " collectives of " +
@@ -462,7 +442,8 @@ struct Executor::Impl {
   const exe::Executable &exe;
   const RankContext ctx;
   std::vector<PortState> ins, outs;
-  std::vector<Step> steps; ///< one per command, same index
+  std::vector<Step> steps;      ///< one per command, same index
+  std::vector<RowChain> chains; ///< in order, apart from each other
   std::vector<Patch> patches;
   std::map<int64_t, std::pair<int64_t, int32_t>> tickets; ///< token -> ticket, issuing command
   int64_t planned = 0, packed = 0;
@@ -493,6 +474,7 @@ Status Executor::prepare(const exe::Program &program, const exe::Executable &exe
       return s;
   }
   impl.keepOutputWeights();
+  impl.chains = findRowChains(program, exe, impl.steps, context.team->size());
   return Status::ok();
 }
 
@@ -503,6 +485,11 @@ Status Executor::run(const std::vector<const void *> &inputs, const std::vector<
 void Executor::setOverlap(bool on) { impl->overlap = on; }
 int64_t Executor::plannedCollectives() const { return impl->planned; }
 int64_t Executor::packedBytes() const { return impl->packed; }
-int64_t Executor::traceCapacity() const { return static_cast<int64_t>(impl->steps.size()) * 2; }
+int64_t Executor::traceCapacity() const {
+  auto capacity = static_cast<int64_t>(impl->steps.size()) * 2;
+  for (const RowChain &chain : impl->chains)
+    capacity += chain.blocks * static_cast<int64_t>(chain.count);
+  return capacity;
+}
 
 } // namespace comm::rt

@@ -6,6 +6,7 @@
 #pragma once
 #include "comm/Executable/Executable.h"
 #include "runtime/Transport/Transport.h"
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -67,6 +68,18 @@ public:
   virtual Status run(void *const *ins, void *const *outs, int64_t begin, int64_t end) = 0;
   /// All iterations on the calling thread.
   Status run(void *const *ins, void *const *outs) { return run(ins, outs, 0, iterations()); }
+  /// Parts of equal size that can be computed by themselves, in the order in which they lie in the output: the first
+  /// dimension of a batch, or the rows of a product. 0: there are none.
+  virtual int64_t rows() const { return 0; }
+  /// Whether row r of the output needs of this input, cut in as many parts, no more than part r.
+  virtual bool readsOwnRow(size_t input) const { return input == SIZE_MAX; }
+  /// Computes rows [begin, end) on the calling thread; only where there are rows.
+  virtual Status runRows(void *const *ins, void *const *outs, int64_t begin, int64_t end) {
+    int64_t each = iterations() / std::max<int64_t>(1, rows());
+    return run(ins, outs, begin * each, end * each);
+  }
+  /// Rows that pass by a packed weight, which comes into the cache once per call; 0: no such product.
+  virtual int64_t productRows() const { return 0; }
   /// Bytes of packed weights that this kernel allocated (0 when it found them in the cache).
   virtual int64_t packedBytes() const { return 0; }
   /// False: the input was packed at prepare; its pointer is not read and may be null, its bytes may be freed.

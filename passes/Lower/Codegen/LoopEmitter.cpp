@@ -365,16 +365,19 @@ private:
     auto mulAdd = [&](Value a, int64_t factor, Value c) {
       return arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, a, constantInt(factor)), c).getResult();
     };
-    scf::ForOp batch = loop(begin, end);
-    b.setInsertionPointToStart(batch.getBody());
-    scf::ForOp head = loop(zero, constantInt(heads));
+    Value batch = zero;
+    if (plan.outer[0] == 0) {
+      scf::ForOp batches = loop(begin, end);
+      b.setInsertionPointToStart(batches.getBody());
+      batch = batches.getInductionVar();
+    }
+    scf::ForOp head = plan.outer[0] == 0 ? loop(zero, constantInt(heads)) : loop(begin, end);
     b.setInsertionPointToStart(head.getBody());
     scf::ForOp token = loop(zero, constantInt(length));
     b.setInsertionPointToStart(token.getBody());
     Value row =
-        mulAdd(mulAdd(mulAdd(batch.getInductionVar(), heads, head.getInductionVar()), length, token.getInductionVar()),
-               depth, zero);
-    Value angle = perBatch ? mulAdd(batch.getInductionVar(), length, token.getInductionVar()) : token.getInductionVar();
+        mulAdd(mulAdd(mulAdd(batch, heads, head.getInductionVar()), length, token.getInductionVar()), depth, zero);
+    Value angle = perBatch ? mulAdd(batch, length, token.getInductionVar()) : token.getInductionVar();
     angle = mulAdd(angle, half, zero);
     scf::ForOp pair = loop(zero, constantInt(half));
     {

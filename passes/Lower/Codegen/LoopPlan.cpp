@@ -55,7 +55,8 @@ private:
   FailureOr<LoopPlan> rotary(RotaryOp op) {
     plan.isRotary = true;
     plan.sizes.assign(op.getType().getShape().begin(), op.getType().getShape().end());
-    plan.outer = {0, 1, 2};
+    // The heads of one sequence are as good to share out as the sequences of a batch.
+    plan.outer = plan.sizes[0] == 1 ? SmallVector<unsigned>{1, 2} : SmallVector<unsigned>{0, 1, 2};
     plan.inner = {3};
     return plan;
   }

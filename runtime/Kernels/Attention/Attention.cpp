@@ -37,6 +37,8 @@ public:
       : s(shape), micro(micro), prefix(std::move(prefix)), width(exe::byteWidth(shape.type)),
         valueLd(roundUp(shape.valueDepth, micro->width)) {}
   int64_t iterations() const override { return s.queryHeads && s.queries && s.valueDepth ? s.batches * s.kvHeads : 0; }
+  int64_t rows() const override { return iterations() ? s.batches : 0; }
+  bool readsOwnRow(size_t input) const override { return input < 3; }
   using Kernel::run;
   Status run(void *const *ins, void *const *outs, int64_t begin, int64_t end) override {
     for (int64_t i = begin; i < end; ++i)

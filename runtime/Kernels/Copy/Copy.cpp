@@ -23,6 +23,25 @@ static std::string rangeProblem(const std::vector<int64_t> &dims, const std::vec
   return {};
 }
 
+namespace {
+class CopyKernel : public Kernel {
+public:
+  CopyKernel(StridedCopy copy, int64_t in, int64_t out) : copy(std::move(copy)), parts(this->copy.rows(in, out)) {}
+  int64_t iterations() const override { return copy.iterations(); }
+  int64_t rows() const override { return parts; }
+  bool readsOwnRow(size_t) const override { return true; }
+  using Kernel::run;
+  Status run(void *const *ins, void *const *outs, int64_t begin, int64_t end) override {
+    copy.run(ins[0], outs[0], begin, end);
+    return Status::ok();
+  }
+
+private:
+  StridedCopy copy;
+  int64_t parts;
+};
+} // namespace
+
 Status comm::rt::prepareCopy(const Preparation &p, std::unique_ptr<Kernel> &out) {
   if (Status s = p.check(1, 1, 1, {"dims", "in_strides", "out_strides", "in_offset", "out_offset"}); !s)
     return s;
@@ -68,11 +87,7 @@ Status comm::rt::prepareCopy(const Preparation &p, std::unique_ptr<Kernel> &out)
         return p.bad("'dims' " + shapeText(dims) + " holds more elements than the output");
   }
   StridedCopy plan(exe::byteWidth(p.outs[0].dtype), dims, inStrides, outStrides, inOffset, outOffset);
-  int64_t count = plan.iterations();
-  out = makeKernel(count, [plan = std::move(plan)](void *const *ins, void *const *outs, int64_t begin, int64_t end) {
-    plan.run(ins[0], outs[0], begin, end);
-    return Status::ok();
-  });
+  out = std::make_unique<CopyKernel>(std::move(plan), elementsOf(p.ins[0].shape), elementsOf(p.outs[0].shape));
   return Status::ok();
 }
 

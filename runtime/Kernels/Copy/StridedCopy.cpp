@@ -50,15 +50,31 @@ StridedCopy::StridedCopy(int64_t width, std::vector<int64_t> sizes, std::vector<
     for (size_t d = 0; d < dims.size(); ++d)
       if (inStrides[d] == 1 && dims[d] >= 4 && size >= 4) {
         kind = Inner::Transpose;
-        rows = dims[d];
+        transposed = dims[d];
         rowOutStride = outStrides[d];
-        blocks = (rows + transposeRows - 1) / transposeRows;
+        blocks = (transposed + transposeRows - 1) / transposeRows;
         dims.erase(dims.begin() + d);
         inStrides.erase(inStrides.begin() + d);
         outStrides.erase(outStrides.begin() + d);
         break;
       }
   count = std::accumulate(dims.begin(), dims.end(), blocks, std::multiplies<int64_t>());
+}
+
+int64_t StridedCopy::rows(int64_t in, int64_t out) const {
+  if (dims.empty() || inOffset != 0 || outOffset != 0 || inStrides[0] * dims[0] != in || outStrides[0] * dims[0] != out)
+    return 0;
+  // The other dimensions stay within one part.
+  int64_t inReach = 0, outReach = 0;
+  auto reach = [&](int64_t n, int64_t inStep, int64_t outStep) {
+    inReach += (n - 1) * inStep;
+    outReach += (n - 1) * outStep;
+    return inStep >= 0 && outStep >= 0;
+  };
+  bool forward = reach(size, inStride, outStride) && reach(transposed, 1, rowOutStride);
+  for (size_t d = 1; d < dims.size(); ++d)
+    forward &= reach(dims[d], inStrides[d], outStrides[d]);
+  return forward && inReach < inStrides[0] && outReach < outStrides[0] ? dims[0] : 0;
 }
 
 template <typename T> void StridedCopy::inner(const T *in, T *out, int64_t block) const {
@@ -93,7 +109,7 @@ template <typename T> void StridedCopy::inner(const T *in, T *out, int64_t block
       out[i * outStride] = in[i * inStride];
     return;
   case Inner::Transpose: {
-    int64_t first = block * transposeRows, some = std::min(transposeRows, rows - first);
+    int64_t first = block * transposeRows, some = std::min(transposeRows, transposed - first);
     constexpr int64_t step = 64 / int64_t(sizeof(T)) * 4;
     for (int64_t c = 0; c < size; c += step)
       transposeTile(in + first + c * inStride, out + first * rowOutStride + c, some, std::min(step, size - c), inStride,

@@ -15,6 +15,9 @@ public:
   StridedCopy(int64_t width, std::vector<int64_t> dims, std::vector<int64_t> inStrides, std::vector<int64_t> outStrides,
               int64_t inOffset, int64_t outOffset);
   int64_t iterations() const { return count; }
+  /// Size of the outermost dimension where equal contiguous parts of all `in` and `out` elements belong together along
+  /// it; else 0.
+  int64_t rows(int64_t in, int64_t out) const;
   /// Thread-safe on disjoint iterations.
   void run(const void *in, void *out, int64_t begin, int64_t end) const;
 
@@ -27,8 +30,8 @@ private:
   Inner kind = Inner::Run;
   /// Outer dimensions, last fastest.
   std::vector<int64_t> dims, inStrides, outStrides;
-  /// Innermost dimension; `rows` is the second one of a transpose (input stride 1), cut in `blocks`.
-  int64_t size = 1, inStride = 1, outStride = 1, rows = 1, rowOutStride = 0, blocks = 1;
+  /// Innermost dimension; `transposed` is the second one of a transpose (input stride 1), cut in `blocks`.
+  int64_t size = 1, inStride = 1, outStride = 1, transposed = 1, rowOutStride = 0, blocks = 1;
 };
 
 } // namespace comm::rt

@@ -37,6 +37,10 @@ public:
   int64_t iterations() const override { return s.m ? s.batches * blocks() * panels : 0; }
   int64_t packedBytes() const override { return packed && packedHere ? packed->memory.bytes() : 0; }
   bool readsInput(size_t index) const override { return index != 1 || !packed; }
+  int64_t rows() const override { return packed && s.batches == 1 && !s.transposeA ? s.m : 0; }
+  bool readsOwnRow(size_t input) const override { return input == 0; }
+  int64_t productRows() const override { return rows(); }
+  Status runRows(void *const *ins, void *const *outs, int64_t begin, int64_t end) override;
   using Kernel::run;
   Status run(void *const *ins, void *const *outs, int64_t begin, int64_t end) override;
 
@@ -46,6 +50,8 @@ private:
   int64_t blocks() const { return packed ? (s.m + blockRows - 1) / blockRows : 1; }
   /// Panels [begin, end) of one block of rows of a product with a packed B.
   Status weightBlock(const char *a, const char *panelsOfB, char *y, int64_t block, int64_t begin, int64_t end);
+  /// Rows [row, row + rows), not more than a block, of panels [begin, end).
+  Status someRows(const char *a, const char *panelsOfB, char *y, int64_t row, int64_t rows, int64_t begin, int64_t end);
   /// Columns of panels [begin, end) of one product.
   Status product(const char *a, const char *b, char *y, int64_t begin, int64_t end);
   bool oneRow(const char *a, const char *b, char *y, int64_t begin, int64_t end);
@@ -133,11 +139,28 @@ bool MatmulKernel::rowBlock(const char *a, const char *b, int64_t ldb, char *y, 
 
 Status MatmulKernel::weightBlock(const char *a, const char *panelsOfB, char *y, int64_t block, int64_t begin,
                                  int64_t end) {
-  const char *from = panelsOfB + begin * panelBytes();
   int64_t row = s.m * block / blocks(), next = s.m * (block + 1) / blocks();
-  bool done =
-      s.m == 1 ? oneRow(a, from, y, begin, end) : rowBlock(a, from, micro->width, y, begin, end, row, next - row);
+  return someRows(a, panelsOfB, y, row, next - row, begin, end);
+}
+
+Status MatmulKernel::someRows(const char *a, const char *panelsOfB, char *y, int64_t row, int64_t rows, int64_t begin,
+                              int64_t end) {
+  const char *from = panelsOfB + begin * panelBytes();
+  bool done = s.m == 1 ? oneRow(a, from, y, begin, end) : rowBlock(a, from, micro->width, y, begin, end, row, rows);
   return done ? Status::ok() : outOfMemory();
+}
+
+Status MatmulKernel::runRows(void *const *ins, void *const *outs, int64_t begin, int64_t end) {
+  int64_t parts = (end - begin + blockRows - 1) / blockRows;
+  for (int64_t i = 0, row = begin; i < parts; ++i) {
+    int64_t next = begin + (end - begin) * (i + 1) / parts;
+    if (Status status = someRows(static_cast<const char *>(ins[0]), packed->memory.data(), static_cast<char *>(outs[0]),
+                                 row, next - row, 0, panels);
+        !status)
+      return status;
+    row = next;
+  }
+  return Status::ok();
 }
 
 Status MatmulKernel::product(const char *a, const char *b, char *y, int64_t begin, int64_t end) {

@@ -175,6 +175,10 @@ void TilePlan::ask(const TileGroup &group, int64_t t, std::vector<AskedBox> &box
     asked.box.cover(group.tile(t), asked.empty);
     asked.empty = false;
   }
+  askBack(boxes);
+}
+
+void TilePlan::askBack(std::vector<AskedBox> &boxes) const {
   for (size_t v = values.size(); v-- > inputs;) {
     if (boxes[v].empty)
       continue;

@@ -73,6 +73,8 @@ public:
   Status make(const exe::Kernel &declared, const std::string &where);
   /// Boxes that tile `t` needs, by value.
   void ask(const TileGroup &group, int64_t t, std::vector<AskedBox> &boxes) const;
+  /// Adds to the boxes that are asked for those that they need of their operands.
+  void askBack(std::vector<AskedBox> &boxes) const;
   /// The part of operand `i` that the step of value `v` needs for `box` of its result.
   Box partOf(size_t v, size_t i, const Box &box) const;
 

@@ -284,13 +284,13 @@ TEST(Codegen, ReduceLeadingAndMiddleDimensions) {
 
 TEST(Codegen, RotaryForms) {
   for (const char *form : {"", " interleaved"})
-    for (const char *batch : {"1", "2"}) {
-      std::string c = std::string("tensor<") + batch + "x5x4xf32>";
-      check("%x: tensor<2x3x5x10xf32>, %c: " + c + ", %s: " + c,
-            "%r = " + body("%x, %c, %s", "tensor<2x3x5x10xf32>, " + c + ", " + c, "tensor<2x3x5x10xf32>",
-                           "%a: tensor<2x3x5x10xf32>, %b: " + c + ", %d: " + c,
-                           std::string("%y = comm.rotary %a, %b, %d") + form + " : tensor<2x3x5x10xf32>, " + c +
-                               "\ncomm.yield %y : tensor<2x3x5x10xf32>"));
+    for (auto [angles, sequences] : {std::pair("1", "2"), std::pair("2", "2"), std::pair("1", "1")}) {
+      std::string c = std::string("tensor<") + angles + "x5x4xf32>",
+                  x = std::string("tensor<") + sequences + "x3x5x10xf32>";
+      check("%x: " + x + ", %c: " + c + ", %s: " + c,
+            "%r = " + body("%x, %c, %s", x + ", " + c + ", " + c, x, "%a: " + x + ", %b: " + c + ", %d: " + c,
+                           std::string("%y = comm.rotary %a, %b, %d") + form + " : " + x + ", " + c +
+                               "\ncomm.yield %y : " + x));
     }
 }
 
