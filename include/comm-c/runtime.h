@@ -80,6 +80,10 @@ typedef struct {
   comm_transport transport;
   comm_native_code native_code;
   comm_pinning pinning;
+  /* Where weights are kept in the form that kernels read, for later sessions: "beside" or NULL: in the folder
+   * <executable>.packed; "off": nowhere; else a folder that holds such a folder. Where nothing can be written they are
+   * packed anew. */
+  const char *packed_cache;
 } comm_session_options;
 
 typedef struct {
@@ -102,6 +106,9 @@ typedef struct {
   int64_t interpreted; /* those of them that are interpreted: none or all */
   int64_t pinned;      /* 1: every compute thread has a CPU of its own */
   double outside_ms;   /* with tracing: the last run less its commands and waits, largest over ranks; else 0 */
+  /* Packed weights. Of weight_bytes, those in memory that ranks of this machine share; then over all ranks that this
+   * process started: packed anew, read from files, and written to files. */
+  int64_t weight_bytes_shared, weight_bytes_packed, weight_bytes_read, weight_bytes_kept;
 } comm_session_stats;
 
 /* One collective of the last run; times as in comm_session_stats, mean over ranks. */
@@ -164,6 +171,8 @@ comm_status comm_session_collective(const comm_session *, int32_t index, comm_co
 comm_status comm_session_set_overlap(comm_session *, int32_t overlap);
 /* The emulated link in words, "native" when there is none. */
 const char *comm_session_link(const comm_session *);
+/* The folder of packed weights, "" when they are not kept. */
+const char *comm_session_packed_folder(const comm_session *);
 /* Chrome trace JSON of the last run, owned by the session, valid until its next call; NULL when tracing is off. */
 const char *comm_session_trace(comm_session *);
 void comm_session_free(comm_session *);

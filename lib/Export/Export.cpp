@@ -1,5 +1,6 @@
 //===- Export.cpp - form `command` -> executable --------------------------===//
 #include "ProgramExport.h"
+#include "comm/Executable/WeightBytes.h"
 #include "llvm/ADT/MapVector.h"
 
 using namespace mlir;
@@ -129,27 +130,10 @@ private:
 
   /// Bytes that a rank holds while the program runs.
   int64_t residentBytes(const exe::Program &program) {
-    int64_t total = program.arenaBytes;
-    llvm::SmallDenseSet<int64_t> seen;
-    auto localBytes = [&](const exe::Shape &shape, const exe::Layout &layout, exe::DType dtype) {
-      int64_t bytes = exe::byteWidth(dtype);
-      for (size_t dim = 0; dim < shape.size(); ++dim)
-        bytes *= dim < layout.dims.size() ? exe::shardRange(shape[dim], layout.dims[dim], program.grid, 0).local
-                                          : shape[dim];
-      return bytes;
-    };
-    for (const exe::Value &value : program.values) {
-      if (value.storage != exe::Storage::Weight || !seen.insert(value.index).second)
-        continue;
-      const exe::Weight &weight = out.weights[value.index];
-      exe::Shape shape = weight.shape;
-      for (const exe::Slice &slice : weight.slices)
-        shape[slice.dim] = slice.size;
-      total += localBytes(shape, weight.layout, weight.dtype);
-    }
+    int64_t total = program.arenaBytes + exe::heldWeightBytes(out, program);
     for (const auto *ports : {&program.inputs, &program.outputs})
       for (const exe::Port &port : *ports)
-        total += localBytes(port.shape, port.layout, port.dtype);
+        total += exe::byteSize(port.dtype, exe::localShape(port.shape, port.layout, program.grid));
     return total;
   }
 
@@ -164,6 +148,7 @@ private:
     auto isPlanned = [](const exe::Command &command) { return command.attrs.count("plan_id") > 0; };
     for (const exe::Entry &entry : out.entries) {
       record("peak_bytes_per_rank", entry, static_cast<double>(residentBytes(entry.split)));
+      record("weight_bytes_per_rank", entry, static_cast<double>(exe::heldWeightBytes(out, entry.split)));
       record("arena_bytes_per_rank", entry, static_cast<double>(entry.split.arenaBytes));
       record("communication_bytes_per_rank", entry, static_cast<double>(entry.split.commBytes));
       record("collectives", entry, static_cast<double>(llvm::count_if(entry.split.commands, isPlanned)));

@@ -49,14 +49,15 @@ class _Tensor(ctypes.Structure):
 class _Options(ctypes.Structure):
     _fields_ = [("struct_size", c_size_t), ("ranks_as", c_int32), ("reference", c_int32), ("trust_native", c_int32), ("trace", c_int32),
                 ("threads", c_int32), ("timeout_ms", c_int64), ("link", c_char_p), ("transport", c_int32), ("native_code", c_int32),
-                ("pinning", c_int32)]
+                ("pinning", c_int32), ("packed_cache", c_char_p)]
 
 
 class _Stats(ctypes.Structure):
     _fields_ = [("struct_size", c_size_t), ("last_ms", c_double), ("wait_ms_max", c_double), ("bytes_sent_per_rank", c_int64),
                 ("collectives_planned", c_int64), ("collectives_executed", c_int64), ("arena_bytes", c_int64), ("weight_bytes", c_int64),
                 ("ranks", c_int64), ("compute_ms", c_double), ("communication_ms", c_double), ("hidden_ms", c_double), ("exposed_ms", c_double),
-                ("late_ms", c_double), ("rank", c_int64), ("kernels", c_int64), ("interpreted", c_int64), ("pinned", c_int64), ("outside_ms", c_double)]
+                ("late_ms", c_double), ("rank", c_int64), ("kernels", c_int64), ("interpreted", c_int64), ("pinned", c_int64), ("outside_ms", c_double),
+                ("weight_bytes_shared", c_int64), ("weight_bytes_packed", c_int64), ("weight_bytes_read", c_int64), ("weight_bytes_kept", c_int64)]
 
 
 def _library() -> ctypes.CDLL:
@@ -195,11 +196,11 @@ class Session:
     """Ranks that hold an executable's weights and run its entries. Use it in a `with`, or close it."""
 
     def __init__(self, executable: Executable, threads: int = 1, ranks_as: str = "processes", reference: bool = False, trust_native: bool = False,
-                 timeout_s: float = 60, link: str | None = None, native: str = "auto", pin: str = "auto"):
+                 timeout_s: float = 60, link: str | None = None, native: str = "auto", pin: str = "auto", packed_cache: str = "beside"):
         self.executable, self.handle, self.carries = executable, c_void_p(), False
         options = _Options(ctypes.sizeof(_Options), {"processes": 0, "threads": 1}[ranks_as], reference, trust_native, 0, threads,
                            int(timeout_s * 1000), link.encode() if link else None, 0,
-                           {"auto": 0, "require": 1, "never": 2}[native], {"auto": 0, "on": 1, "off": 2}[pin])
+                           {"auto": 0, "require": 1, "never": 2}[native], {"auto": 0, "on": 1, "off": 2}[pin], os.fsencode(packed_cache))
         _check(library().comm_session_create(executable.handle, byref(options), byref(self.handle)))
 
     def bind(self, inputs: dict[str, np.ndarray], entry: int | None = None) -> Bound:

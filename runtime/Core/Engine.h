@@ -8,7 +8,8 @@ namespace comm::rt {
 
 struct EngineOptions {
   bool reference = false, threads = false, trace = false;
-  bool interpret = false; ///< kernels by what they are declared to do, not by native code
+  bool interpret = false;   ///< kernels by what they are declared to do, not by native code
+  std::string packedFolder; ///< as RankOptions::packedFolder
   int computeThreads = 1;
   Pinning pinning = Pinning::Auto;
   int64_t timeoutMs = 60000;
@@ -29,7 +30,8 @@ struct RunResult {
 
 /// What a rank says after a run, besides the times of its collectives and its trace. Plain data: it crosses processes.
 struct RankReport {
-  int64_t waitNs = 0, runNs = 0, collectives = 0, planned = 0, bytesSent = 0, weightBytes = 0;
+  int64_t waitNs = 0, runNs = 0, collectives = 0, planned = 0, bytesSent = 0;
+  WeightUse weights;
   int64_t events = 0; ///< of the trace
   void set(const RunCounters &c, int64_t plannedCollectives) {
     waitNs = c.waitNs;
@@ -53,8 +55,8 @@ public:
                      RunResult &) = 0;
   /// False: every collective that the program starts is executed at once, for comparison.
   virtual void setOverlap(bool on) = 0;
-  virtual int64_t weightBytes() const = 0; ///< largest over ranks
-  virtual bool pinned() const = 0;         ///< every compute thread has a CPU of its own
+  virtual WeightUse weightUse() const = 0;
+  virtual bool pinned() const = 0; ///< every compute thread has a CPU of its own
   /// Where the engine itself reads or writes a state port, the same for all entries that have the state; what lies
   /// there stays until a run writes it. Null: it works on the caller's buffers.
   virtual void *stateMemory(size_t /*entry*/, size_t /*port*/, bool /*output*/) { return nullptr; }

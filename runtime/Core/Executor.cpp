@@ -66,8 +66,9 @@ struct Executor::Impl {
     return Status::ok();
   }
 
-  /// Address of a value, or null and `later` when it is known only during a run.
-  Status address(int32_t index, uint8_t *&out, bool &later) {
+  /// Address of a value, or null and `later` when it is known only during a run. `unread`: the bytes of a weight need
+  /// not be there yet.
+  Status address(int32_t index, uint8_t *&out, bool &later, bool unread = false) {
     const exe::Value &v = prog.values[index];
     later = false;
     if (v.storage == exe::Storage::Arena) {
@@ -76,7 +77,7 @@ struct Executor::Impl {
     }
     if (v.storage == exe::Storage::Weight) {
       const uint8_t *bytes = nullptr;
-      if (Status s = ctx.weights->local(v.index, prog.grid, ctx.rank, bytes); !s)
+      if (Status s = ctx.weights->local(v.index, prog.grid, ctx.rank, bytes, unread); !s)
         return s;
       out = const_cast<uint8_t *>(bytes) + v.offset; // validate() has refused writes to weights
       return Status::ok();
@@ -94,7 +95,7 @@ struct Executor::Impl {
       for (int32_t value : *list) {
         uint8_t *p = nullptr;
         bool later = false;
-        if (Status s = address(value, p, later); !s)
+        if (Status s = address(value, p, later, true); !s)
           return s;
         if (later)
           patches.push_back({static_cast<int32_t>(steps.size()), static_cast<int32_t>(step.operands.size()), value});
@@ -142,6 +143,16 @@ struct Executor::Impl {
     return bind(step);
   }
 
+  /// What kernels may share and keep of a weight in packed form.
+  void describeConstant(const exe::Value &v, uint64_t key) {
+    if (!ctx.cache)
+      return;
+    WeightStore *weights = ctx.weights;
+    ctx.cache->describe(key,
+                        {weights->name(v.index, prog.grid, ctx.rank, v.offset), weights->sharers(v.index, prog.grid),
+                         [weights, index = v.index, grid = &prog.grid] { weights->load(index, *grid); }});
+  }
+
   Status prepareCompute(const exe::Command &c, Step &step) {
     std::vector<TensorDesc> in, out;
     for (const auto *list : {&c.inputs, &c.outputs})
@@ -151,10 +162,13 @@ struct Executor::Impl {
         if (v.storage == exe::Storage::Weight) {
           uint8_t *p = nullptr;
           bool later = false;
-          if (Status s = address(value, p, later); !s)
+          // Products only pack their weight, and not even that when it was packed before.
+          bool packs = c.op == "matmul";
+          if (Status s = address(value, p, later, packs); !s)
             return s;
           d.constant = p;
           d.constantKey = ctx.weights->contentKey(v.index, prog.grid, v.offset);
+          describeConstant(v, d.constantKey);
         }
         (list == &c.inputs ? in : out).push_back(std::move(d));
       }

@@ -12,17 +12,18 @@ namespace comm::rt {
 namespace {
 constexpr size_t alignment = 64;
 
-/// What a rank must know to prepare the same programs as the caller; plain text, a field per line, the path last.
+/// What a rank must know to prepare the same programs as the caller; plain text, a field per line, then the two paths.
 std::string formatSetup(const LoadedExecutable &loaded, const EngineOptions &o) {
   return loaded.hash + "\n" + std::to_string(o.reference) + "\n" + std::to_string(o.trace) + "\n" +
          std::to_string(o.interpret) + "\n" + std::to_string(o.computeThreads) + "\n" + std::to_string(o.timeoutMs) +
-         "\n" + std::to_string(static_cast<int32_t>(o.pinning)) + "\n" + loaded.path;
+         "\n" + std::to_string(static_cast<int32_t>(o.pinning)) + "\n" + std::to_string(o.packedFolder.size()) + "\n" +
+         o.packedFolder + loaded.path;
 }
 
 bool parseSetup(const std::string &text, std::string &hash, EngineOptions &o, std::string &path) {
   std::vector<std::string> fields;
   size_t begin = 0;
-  for (int i = 0; i < 7; ++i) {
+  for (int i = 0; i < 8; ++i) {
     size_t end = text.find('\n', begin);
     if (end == std::string::npos)
       return false;
@@ -36,7 +37,11 @@ bool parseSetup(const std::string &text, std::string &hash, EngineOptions &o, st
   o.computeThreads = std::atoi(fields[4].c_str());
   o.timeoutMs = std::atoll(fields[5].c_str());
   o.pinning = static_cast<Pinning>(std::atoi(fields[6].c_str()));
-  path = text.substr(begin);
+  auto folderBytes = static_cast<size_t>(std::atoll(fields[7].c_str()));
+  if (folderBytes > text.size() - begin)
+    return false;
+  o.packedFolder = text.substr(begin, folderBytes);
+  path = text.substr(begin + folderBytes);
   return true;
 }
 
@@ -131,13 +136,16 @@ public:
     // This thread is the rank's for good; the communication thread, which exists already, may run anywhere.
     if (!placement.cpus.empty())
       pinThisThread(placement.cpus.front());
-    return Rank::create(*loaded, files, native, {options.reference, options.computeThreads, placement}, env.rank,
-                        static_cast<uint8_t *>(arena), comm.get(), rank);
+    RankOptions o{options.reference, options.computeThreads, placement};
+    o.packedFolder = options.packedFolder;
+    o.sharedPacks = env.fds.empty() ? -1 : env.fds[0];
+    o.timeoutMs = options.timeoutMs;
+    return Rank::create(*loaded, files, native, o, env.rank, static_cast<uint8_t *>(arena), comm.get(), rank);
   }
 
   Status handle(const std::string &request, std::string &reply) override {
     RankReport head;
-    head.weightBytes = rank->weightBytes();
+    head.weights = rank->weightUse();
     std::vector<TraceEvent> events;
     std::vector<CollectiveTimes> each;
     if (!request.empty()) { // "+3": entry 3 with overlap, "-3": without
@@ -216,6 +224,8 @@ public:
     o.setup = formatSetup(loaded, options);
     o.timeoutMs = options.timeoutMs;
     o.link = options.link;
+    if (int64_t names = sharedWeights(); names > 0 && SharedPacks::create(names, packs))
+      o.fds = {packs->fd()};
     const LoadedExecutable *shared = &loaded;
     auto factory = [shared, files, native](const RankEnvironment &env, std::unique_ptr<RankMain> &out) {
       auto rank = std::make_unique<SessionRank>(env);
@@ -232,7 +242,7 @@ public:
       RankReport reply;
       if (!parse(text, reply))
         return {Code::Internal, "a rank sent a reply that cannot be read"};
-      largestWeights = std::max(largestWeights, reply.weightBytes);
+      weights.add(reply.weights);
     }
     return Status::ok();
   }
@@ -269,7 +279,6 @@ public:
   }
 
   void setOverlap(bool on) override { overlap = on; }
-  int64_t weightBytes() const override { return largestWeights; }
   bool pinned() const override {
     int64_t ranks = programOf(loaded.exe.entries[0], options.reference).grid.ranks();
     return !placeRank(options.pinning, 0, ranks, options.computeThreads, allowedCpus()).cpus.empty();
@@ -278,8 +287,22 @@ public:
     size_t offset = (output ? layout.outputs : layout.inputs)[entry][port];
     return offset < layout.stateEnd ? group->shared() + offset : nullptr;
   }
+  WeightUse weightUse() const override { return weights; }
 
 private:
+  /// Uses of weights that several ranks have whole or in the same part.
+  int64_t sharedWeights() const {
+    int64_t uses = 0;
+    WeightStore store(loaded.exe, loaded.data, nullptr);
+    for (const exe::Entry &entry : loaded.exe.entries) {
+      const exe::Program &program = programOf(entry, options.reference);
+      for (const exe::Command &c : program.commands)
+        for (int32_t v : c.inputs)
+          if (const exe::Value &value = program.values[v]; value.storage == exe::Storage::Weight)
+            uses += store.sharers(value.index, program.grid) > 1;
+    }
+    return uses;
+  }
   static size_t bytesOf(const exe::Port &port) { return static_cast<size_t>(exe::byteSize(port.dtype, port.shape)); }
   static bool parse(const std::string &text, RankReport &reply) {
     if (text.size() < sizeof(RankReport))
@@ -295,9 +318,10 @@ private:
   const LoadedExecutable &loaded;
   const EngineOptions options;
   const SharedLayout layout;
-  std::unique_ptr<RankGroup> group;
+  std::unique_ptr<SharedPacks> packs; ///< null: no weight is shared, or there is no such memory
+  std::unique_ptr<RankGroup> group;   ///< after what it borrows
   bool overlap = true;
-  int64_t largestWeights = 0;
+  WeightUse weights;
 };
 } // namespace
 

@@ -41,8 +41,10 @@ public:
     Placement placement = placeRank(options.pinning, 0, 1, options.computeThreads, allowedCpus());
     if (!placement.cpus.empty())
       cpu = placement.cpus.front();
-    Status s = Rank::create(loaded, files, native, {options.reference, options.computeThreads, placement, true},
-                            transport->rank(), static_cast<uint8_t *>(arena), comm.get(), rank);
+    RankOptions o{options.reference, options.computeThreads, placement, true};
+    o.packedFolder = options.packedFolder;
+    Status s =
+        Rank::create(loaded, files, native, o, transport->rank(), static_cast<uint8_t *>(arena), comm.get(), rank);
     for (size_t e = 0; s && e < loaded.exe.entries.size(); ++e)
       ownTicket = std::max(ownTicket, rank->plannedCollectives(e));
     return s ? s : giveUp(s);
@@ -73,7 +75,7 @@ public:
   }
 
   void setOverlap(bool on) override { rank->setOverlap(on); }
-  int64_t weightBytes() const override { return rank->weightBytes(); }
+  WeightUse weightUse() const override { return rank->weightUse(); }
   bool pinned() const override { return cpu >= 0; }
   int32_t processRank() const override { return transport->rank(); }
 

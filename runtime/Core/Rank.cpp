@@ -31,12 +31,22 @@ Status loadNativeCode(const exe::Executable &exe, std::unique_ptr<NativeCode> &o
   return NativeCode::load(exe.objects[index].bytes.data(), exe.objects[index].bytes.size(), out);
 }
 
+Rank::Rank(const LoadedExecutable &loaded, const WeightFiles *files, const RankOptions &options)
+    : weights(loaded.exe, loaded.data, files),
+      packedFiles(options.packedFolder.empty() ? nullptr
+                                               : std::make_unique<PackedFiles>(options.packedFolder, loaded.hash)),
+      team(std::max(1, options.threads), options.placement) {}
 Rank::~Rank() = default;
 
 Status Rank::create(const LoadedExecutable &loaded, const WeightFiles *files, const NativeCode *native,
                     const RankOptions &options, int64_t rank, uint8_t *arena, CommQueue *comm,
                     std::unique_ptr<Rank> &out) {
-  out.reset(new Rank(loaded, files, std::max(1, options.threads), options.placement));
+  out.reset(new Rank(loaded, files, options));
+  if (options.sharedPacks >= 0)
+    if (Status s = SharedPacks::attach(options.sharedPacks, out->sharedPacks); !s)
+      return s;
+  out->store = std::make_unique<PackedStore>(out->packedFiles.get(), out->sharedPacks.get());
+  out->cache.setStore(out->store.get());
   RankContext context;
   context.rank = rank;
   context.arena = arena;
@@ -55,12 +65,17 @@ Status Rank::create(const LoadedExecutable &loaded, const WeightFiles *files, co
     if (Status s = Executor::prepare(programOf(entry, options.reference), loaded.exe, context, out->executors.back());
         !s)
       return {s.code, "entry '" + entry.name + "': " + s.text};
-    out->bytes += out->executors.back()->packedBytes();
+    out->use.perRank += out->executors.back()->packedBytes();
   }
   loaded.dropPages();
   if (files)
     files->dropPages();
-  out->bytes += out->weights.keptBytes();
+  if (out->sharedPacks)
+    if (Status s = out->sharedPacks->wait(options.timeoutMs); !s)
+      return s;
+  out->use.perRank += out->weights.keptBytes();
+  out->use.shared = out->cache.sharedBytes();
+  out->use.packed = out->store->counts();
   return Status::ok();
 }
 

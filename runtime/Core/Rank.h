@@ -2,6 +2,8 @@
 #pragma once
 #include "runtime/Core/Executor.h"
 #include "runtime/Core/LoadedExecutable.h"
+#include "runtime/Core/PackedStore.h"
+#include <algorithm>
 
 namespace comm::rt {
 
@@ -9,7 +11,24 @@ struct RankOptions {
   bool reference = false; ///< the unsplit programs
   int threads = 1;
   Placement placement;
-  bool ownOutputs = false; ///< outputs are not memory that all ranks share: each keeps all that it has
+  bool ownOutputs = false;  ///< outputs are not memory that all ranks share: each keeps all that it has
+  std::string packedFolder; ///< of packed weights; empty: they are not kept on disk
+  int sharedPacks = -1;     ///< memory file for weights that ranks share; borrowed
+  int64_t timeoutMs = 60000;
+};
+
+/// Bytes of weights.
+struct WeightUse {
+  int64_t perRank = 0; ///< that runs read, as they read it; largest over ranks
+  int64_t shared = 0;  ///< of those, packed and in memory that ranks share; largest over ranks
+  PackedCounts packed; ///< over all ranks of the session that this process knows
+  void add(const WeightUse &rank) {
+    perRank = std::max(perRank, rank.perRank);
+    shared = std::max(shared, rank.shared);
+    packed.packed += rank.packed.packed;
+    packed.read += rank.packed.read;
+    packed.kept += rank.packed.kept;
+  }
 };
 
 /// The program of an entry that a session runs.
@@ -38,16 +57,18 @@ public:
   }
   int64_t plannedCollectives(size_t entry) const { return executors[entry]->plannedCollectives(); }
   int64_t traceCapacity(size_t entry) const { return executors[entry]->traceCapacity(); }
-  int64_t weightBytes() const { return bytes; }
+  const WeightUse &weightUse() const { return use; }
 
 private:
-  Rank(const LoadedExecutable &loaded, const WeightFiles *files, int threads, const Placement &placement)
-      : weights(loaded.exe, loaded.data, files), team(threads, placement) {}
+  Rank(const LoadedExecutable &loaded, const WeightFiles *files, const RankOptions &);
   WeightStore weights;
+  std::unique_ptr<PackedFiles> packedFiles;
+  std::unique_ptr<SharedPacks> sharedPacks;
+  std::unique_ptr<PackedStore> store;
   PackCache cache;
   Team team;
   std::vector<std::unique_ptr<Executor>> executors;
-  int64_t bytes = 0;
+  WeightUse use;
 };
 
 } // namespace comm::rt

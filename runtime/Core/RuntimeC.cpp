@@ -248,6 +248,8 @@ comm_status comm_session_set_overlap(comm_session *s, int32_t overlap) {
 
 const char *comm_session_link(const comm_session *s) { return s ? s->session->link() : ""; }
 
+const char *comm_session_packed_folder(const comm_session *s) { return s ? s->session->packedFolder() : ""; }
+
 const char *comm_session_trace(comm_session *s) {
   const char *text = nullptr;
   comm_status status = guarded([&]() -> Status {

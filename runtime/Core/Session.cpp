@@ -77,6 +77,9 @@ Status Session::create(std::shared_ptr<const LoadedExecutable> loaded, const com
     return {Code::InvalidArgument,
             "session options: threads, timeout_ms, ranks_as, transport, native_code or pinning is out of range"};
   bool overMpi = transport == COMM_TRANSPORT_MPI;
+  // The unsplit program is run to compare: what it packs is not worth keeping.
+  if (!o.reference)
+    s.options.packedFolder = rt::packedFolder(o.packed_cache ? o.packed_cache : "beside", s.loaded->path);
   s.options.reference = o.reference != 0;
   s.options.threads = ranksAs == COMM_RANKS_THREADS;
   s.options.trace = o.trace != 0;
@@ -200,7 +203,12 @@ void Session::stats(comm_session_stats &out) const {
   out.collectives_planned = last.planned;
   out.collectives_executed = last.collectives == INT64_MAX ? 0 : last.collectives; // nothing ran
   out.arena_bytes = arenaBytes(loaded->exe, options.reference);
-  out.weight_bytes = engine->weightBytes();
+  WeightUse weights = engine->weightUse();
+  out.weight_bytes = weights.perRank;
+  out.weight_bytes_shared = weights.shared;
+  out.weight_bytes_packed = weights.packed.packed;
+  out.weight_bytes_read = weights.packed.read;
+  out.weight_bytes_kept = weights.packed.kept;
   out.ranks = programOf(loaded->exe.entries[0], options.reference).grid.ranks();
   out.rank = engine->processRank();
   for (const exe::Command &c : programOf(loaded->exe.entries[lastEntry], options.reference).commands)

@@ -16,6 +16,7 @@ public:
   void collective(size_t index, comm_collective_stats &) const;
   void setOverlap(bool on) { engine->setOverlap(on); }
   const char *link() const { return linkName.c_str(); }
+  const char *packedFolder() const { return options.packedFolder.c_str(); }
   /// Null when tracing is off or nothing ran yet.
   const char *trace();
   /// What is carried from call to call.

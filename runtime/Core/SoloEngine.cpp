@@ -14,8 +14,9 @@ public:
     Placement placement = placeRank(options.pinning, 0, 1, options.computeThreads, allowedCpus());
     if (!placement.cpus.empty())
       cpu = placement.cpus.front();
-    return Rank::create(loaded, files, native, {options.reference, options.computeThreads, placement}, 0, arena.memory,
-                        nullptr, rank);
+    RankOptions o{options.reference, options.computeThreads, placement};
+    o.packedFolder = options.packedFolder;
+    return Rank::create(loaded, files, native, o, 0, arena.memory, nullptr, rank);
   }
 
   Status run(size_t entry, const std::vector<const void *> &inputs, const std::vector<void *> &outputs,
@@ -39,7 +40,7 @@ public:
   }
 
   void setOverlap(bool on) override { rank->setOverlap(on); }
-  int64_t weightBytes() const override { return rank->weightBytes(); }
+  WeightUse weightUse() const override { return rank->weightUse(); }
   bool pinned() const override { return cpu >= 0; }
 
 private:

@@ -66,6 +66,14 @@ std::string UserList::path() const {
   return base + "/commc/" + name;
 }
 
+std::string UserList::first() const {
+  std::string file = path();
+  Fd fd{file.empty() ? -1 : ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
+  std::string text = readPrivate(fd.fd);
+  size_t end = text.find('\n');
+  return end == std::string::npos ? "" : text.substr(0, end);
+}
+
 bool UserList::contains(const std::string &line) const {
   std::string file = path();
   Fd fd{file.empty() ? -1 : ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};

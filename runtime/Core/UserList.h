@@ -14,6 +14,8 @@ public:
   /// The file, or "" when neither XDG_CACHE_HOME nor HOME is set to an absolute path.
   std::string path() const;
   bool contains(const std::string &line) const;
+  /// The oldest line, "" when there is none.
+  std::string first() const;
   /// Appends the line unless it is there; makes the folder (0700) and the file (0600).
   Status add(const std::string &line) const;
 

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <set>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,8 +32,8 @@ bool inside(const std::string &path, const std::string &folder) {
 
 /// Copies the window [start, start + count) of every dimension of `stored` to the front of `local`, both row-major.
 struct WindowCopy {
-  const std::vector<int64_t> &start, &count;
-  const exe::Shape &stored, &local;
+  std::vector<int64_t> start, count;
+  exe::Shape stored, local;
   int64_t width;
   void copy(const uint8_t *from, uint8_t *to, size_t dim) const {
     if (dim == stored.size()) {
@@ -141,29 +142,57 @@ WeightStore::Key WeightStore::keyOf(int64_t index, const exe::Grid &grid) const 
   return {index, text};
 }
 
-Status WeightStore::local(int64_t index, const exe::Grid &grid, int64_t rank, const uint8_t *&out) {
+WeightStore::Window WeightStore::windowOf(int64_t index, const exe::Grid &grid, int64_t rank) const {
+  const exe::Weight &w = exe.weights[index];
+  Window out;
+  out.start.assign(w.shape.size(), 0);
+  out.count = w.shape;
+  for (const exe::Slice &s : w.slices) {
+    out.start[s.dim] += s.start;
+    out.count[s.dim] = s.size;
+  }
+  out.shape = out.count;
+  for (size_t d = 0; d < w.layout.dims.size(); ++d) {
+    exe::ShardRange range = exe::shardRange(out.count[d], w.layout.dims[d], grid, rank);
+    out.start[d] += range.start;
+    out.count[d] = range.count;
+    out.shape[d] = range.local;
+    out.filled |= range.count != range.local;
+  }
+  return out;
+}
+
+std::string WeightStore::name(int64_t index, const exe::Grid &grid, int64_t rank, int64_t offset) const {
+  Window w = windowOf(index, grid, rank);
+  std::string text = "weight " + std::to_string(index) + " at " + std::to_string(offset) + " of";
+  for (size_t d = 0; d < w.shape.size(); ++d)
+    text += " " + std::to_string(w.start[d]) + "+" + std::to_string(w.count[d]) + "/" + std::to_string(w.shape[d]);
+  return text;
+}
+
+int64_t WeightStore::sharers(int64_t index, const exe::Grid &grid) const {
+  int64_t ranks = grid.ranks();
+  std::set<std::string> split;
+  for (const exe::Split &s : exe.weights[index].layout.dims)
+    split.insert(s.axes.begin(), s.axes.end());
+  for (const exe::Axis &a : grid.axes)
+    ranks /= split.count(a.name) ? a.size : 1;
+  return ranks;
+}
+
+Status WeightStore::local(int64_t index, const exe::Grid &grid, int64_t rank, const uint8_t *&out, bool later) {
   Key key = keyOf(index, grid);
   if (auto it = locals.find(key); it != locals.end()) {
     out = it->second.bytes;
+    if (!later)
+      load(index, grid);
     return Status::ok();
   }
   const exe::Weight &w = exe.weights[index];
   size_t dims = w.shape.size();
   int64_t width = exe::byteWidth(w.dtype);
-  std::vector<int64_t> start(dims, 0), count = w.shape;
-  for (const exe::Slice &s : w.slices) {
-    start[s.dim] += s.start;
-    count[s.dim] = s.size;
-  }
-  exe::Shape shape = count;
-  bool filled = false;
-  for (size_t d = 0; d < w.layout.dims.size(); ++d) {
-    exe::ShardRange range = exe::shardRange(count[d], w.layout.dims[d], grid, rank);
-    start[d] += range.start;
-    count[d] = range.count;
-    shape[d] = range.local;
-    filled |= range.count != range.local;
-  }
+  Window window = windowOf(index, grid, rank);
+  const auto &[start, count, shape, filled] = window;
   Local local;
   local.size = exe::byteSize(w.dtype, shape);
   const uint8_t *stored = (w.file < 0 ? data.bytes : files->bytes(static_cast<size_t>(w.file))) + w.offset;
@@ -186,12 +215,24 @@ Status WeightStore::local(int64_t index, const exe::Grid &grid, int64_t rank, co
     if (memory == MAP_FAILED)
       return {Code::OutOfMemory, "no memory for weight '" + w.name + "' (" + std::to_string(bytes) + " bytes)"};
     local.owned = std::unique_ptr<uint8_t, Unmap>(static_cast<uint8_t *>(memory), Unmap{bytes});
-    WindowCopy{start, count, w.shape, shape, width}.copy(stored, local.owned.get(), 0);
     local.bytes = local.owned.get();
+    local.copy = [copy = WindowCopy{start, count, w.shape, shape, width}, stored, to = local.owned.get()] {
+      copy.copy(stored, to, 0);
+    };
   }
   out = local.bytes;
   locals.emplace(std::move(key), std::move(local));
+  if (!later)
+    load(index, grid);
   return Status::ok();
+}
+
+void WeightStore::load(int64_t index, const exe::Grid &grid) {
+  auto it = locals.find(keyOf(index, grid));
+  if (it == locals.end() || !it->second.copy)
+    return;
+  it->second.copy();
+  it->second.copy = nullptr;
 }
 
 uint64_t WeightStore::contentKey(int64_t index, const exe::Grid &grid, int64_t offset) {
@@ -199,6 +240,7 @@ uint64_t WeightStore::contentKey(int64_t index, const exe::Grid &grid, int64_t o
 }
 
 void WeightStore::keep(int64_t index, const exe::Grid &grid) {
+  load(index, grid);
   if (auto it = locals.find(keyOf(index, grid)); it != locals.end())
     it->second.kept = true;
 }

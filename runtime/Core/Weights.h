@@ -1,6 +1,7 @@
 //===- Weights.h - one rank's part of every weight --------------*- C++ -*-===//
 #pragma once
 #include "runtime/Transport/Transport.h"
+#include <functional>
 #include <map>
 #include <memory>
 
@@ -36,8 +37,15 @@ public:
   WeightStore(const exe::Executable &exe, exe::DataView data, const WeightFiles *files)
       : exe(exe), data(data), files(files) {}
 
-  /// The bytes of value-local weight `index` for `rank` of `grid`; alive until release() of the same key.
-  Status local(int64_t index, const exe::Grid &grid, int64_t rank, const uint8_t *&out);
+  /// The bytes of value-local weight `index` for `rank` of `grid`; alive until release() of the same key. `later`: only
+  /// their place; what has to be copied is there after load() or keep().
+  Status local(int64_t index, const exe::Grid &grid, int64_t rank, const uint8_t *&out, bool later = false);
+  void load(int64_t index, const exe::Grid &grid);
+  /// Names the bytes at `offset` of a local weight for all ranks and sessions of the executable: equal names are equal
+  /// bytes.
+  std::string name(int64_t index, const exe::Grid &grid, int64_t rank, int64_t offset) const;
+  /// Ranks that have the same local weight.
+  int64_t sharers(int64_t index, const exe::Grid &grid) const;
   /// Equal for equal bytes at `offset` of a local weight; never 0.
   uint64_t contentKey(int64_t index, const exe::Grid &grid, int64_t offset);
   /// Marks a local weight as read during runs.
@@ -55,10 +63,18 @@ private:
   };
   struct Local {
     const uint8_t *bytes = nullptr;
+    std::function<void()> copy; ///< into `owned`; empty when that is done or not needed
     std::unique_ptr<uint8_t, Unmap> owned{nullptr, Unmap{0}};
     int64_t size = 0;
     bool kept = false;
   };
+  /// Which part of the stored tensor a rank has, and in what shape.
+  struct Window {
+    std::vector<int64_t> start, count;
+    exe::Shape shape;
+    bool filled = false; ///< the shape is larger than what there is: zeros follow
+  };
+  Window windowOf(int64_t index, const exe::Grid &grid, int64_t rank) const;
   using Key = std::pair<int64_t, std::string>;
   Key keyOf(int64_t index, const exe::Grid &grid) const;
 

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 #include "comm/Executable/Executable.h"
+#include "runtime/Kernels/PackCache.h"
 #include "runtime/Transport/Transport.h"
 #include <algorithm>
 #include <cstddef>
@@ -32,19 +33,6 @@ struct TensorDesc {
 enum class MicroKernelChoice : uint8_t { Auto = 0, Builtin, Libxsmm, Portable, Avx2, Avx512 };
 /// "auto", "builtin", "libxsmm", "portable", "avx2" or "avx512"; false for anything else.
 bool parseMicroKernelChoice(const std::string &text, MicroKernelChoice &out);
-
-/// Packed weights shared between kernels (several entries of an executable use the same weights). Not thread-safe: one
-/// per rank.
-class PackCache {
-public:
-  PackCache();
-  ~PackCache();
-  struct Impl;
-  Impl &impl() { return *pimpl; }
-
-private:
-  std::unique_ptr<Impl> pimpl;
-};
 
 /// What prepare may know besides the command. All pointers are borrowed for the call, `cache` for the life of the
 /// kernels.

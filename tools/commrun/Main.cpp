@@ -133,6 +133,28 @@ Call runCalls(const Options &o, const Executable &exe, Session &session, Session
   return call;
 }
 
+/// Where the packed weights came from, and what of the disk they take.
+void tellOfPackedWeights(const Options &o, const Session &session) {
+  comm_session_stats s = session.stats();
+  auto mb = [](int64_t bytes) {
+    char text[40];
+    std::snprintf(text, sizeof(text), "%.1f MB", static_cast<double>(bytes) / 1e6);
+    return std::string(text);
+  };
+  std::string folder = session.packedFolder();
+  constexpr int64_t worthTelling = 64 << 20;
+  if (o.verbose && !o.quiet)
+    std::fprintf(stderr, "weights %s per rank, %s of them shared by ranks; packed %s%s\n", mb(s.weight_bytes).c_str(),
+                 mb(s.weight_bytes_shared).c_str(), mb(s.weight_bytes_packed).c_str(),
+                 folder.empty() ? ", kept nowhere"
+                                : (", read " + mb(s.weight_bytes_read) + " from and written " +
+                                   mb(s.weight_bytes_kept) + " to " + folder)
+                                      .c_str());
+  else if (s.weight_bytes_kept >= worthTelling && !o.quiet)
+    std::fprintf(stderr, "note: %s of packed weights are kept in %s for the next start (--packed-cache=off: not)\n",
+                 mb(s.weight_bytes_kept).c_str(), folder.c_str());
+}
+
 int run(Options o) {
   if (o.generate)
     return generate(o);
@@ -154,6 +176,7 @@ int run(Options o) {
                    "note: the native code of %s is not trusted here or not for this CPU: its %lld kernels are "
                    "interpreted (compile it here, or --trust-native)\n",
                    o.executable.c_str(), static_cast<long long>(s.kernels));
+    tellOfPackedWeights(o, session);
     std::unique_ptr<Session> reference;
     if (o.verify)
       reference = std::make_unique<Session>(exe, o, true);

@@ -172,6 +172,10 @@ int parseOptions(int argc, char **argv, Options &o) {
   app.add_option("--link", o.link, "emulate a link between the ranks: rate per direction and latency, as in 1Gbit,50us")
       ->type_name("RATE,LATENCY")
       ->group("Running");
+  app.add_option("--packed-cache", o.packedCache,
+                 "where packed weights are kept for the next start: beside (in <executable>.packed), off, or a folder")
+      ->type_name("PLACE")
+      ->group("Running");
   app.add_flag("--trust-native", o.trustNative, "run the native code of an executable that was compiled elsewhere")
       ->group("Running");
   app.add_option(

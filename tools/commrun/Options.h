@@ -32,7 +32,7 @@ struct Options {
   std::vector<ExpectFile> expect;
   std::optional<Tolerance> verify;
   std::optional<GenerateOptions> generate; ///< set: text instead of calls
-  std::string saveOutputs, trace, entry, link;
+  std::string saveOutputs, trace, entry, link, packedCache = "beside";
   bool chain = true, bench = false, json = false, trustNative = false, threadsAsRanks = false, quiet = false,
        mpi = false;
   comm_native_code native = COMM_NATIVE_TRUSTED;

@@ -68,6 +68,7 @@ Session::Session(const Executable &exe, const Options &options, bool reference) 
   o.transport = options.mpi && !reference ? COMM_TRANSPORT_MPI : COMM_TRANSPORT_SHM;
   o.native_code = options.native;
   o.pinning = options.pinning;
+  o.packed_cache = options.packedCache.c_str();
   check(comm_session_create(exe.handle, &o, &handle));
 }
 

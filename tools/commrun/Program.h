@@ -59,6 +59,7 @@ public:
   comm_tensor state(const std::string &input, std::vector<uint8_t> &bytes) const;
   void setOverlap(bool on) { check(comm_session_set_overlap(handle, on)); }
   std::string link() const { return comm_session_link(handle); }
+  std::string packedFolder() const { return comm_session_packed_folder(handle); }
   const char *trace() { return comm_session_trace(handle); }
 
 private:

@@ -68,6 +68,10 @@ std::string jsonText(const Report &r) {
   out["pinned"] = s.pinned != 0;
   if (s.outside_ms > 0)
     out["outside_ms"] = s.outside_ms;
+  out["weight_bytes_shared"] = s.weight_bytes_shared;
+  out["weight_bytes_packed"] = s.weight_bytes_packed;
+  out["weight_bytes_read"] = s.weight_bytes_read;
+  out["weight_bytes_kept"] = s.weight_bytes_kept;
   out["interpreted_kernels"] = s.interpreted;
   out["compute_ms"] = s.compute_ms;
   addTimes(out, s.communication_ms, s.hidden_ms, s.exposed_ms, s.late_ms);

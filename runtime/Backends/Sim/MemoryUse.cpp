@@ -1,4 +1,5 @@
 //===- MemoryUse.cpp - bytes of one rank while a program runs -------------===//
+#include "comm/Executable/WeightBytes.h"
 #include "comm/Simulator/Simulator.h"
 #include <algorithm>
 #include <map>
@@ -86,16 +87,7 @@ MemoryUse memoryUse(const exe::Executable &executable, const exe::Program &progr
   MemoryUse use;
   use.arena = program.arenaBytes;
   use.live = liveBytes(program);
-  std::set<int64_t> weights;
-  for (const exe::Command &c : program.commands)
-    for (int32_t v : c.inputs)
-      if (program.values[static_cast<size_t>(v)].storage == exe::Storage::Weight)
-        weights.insert(program.values[static_cast<size_t>(v)].index);
-  for (int64_t w : weights)
-    if (w >= 0 && static_cast<size_t>(w) < executable.weights.size()) {
-      const exe::Weight &weight = executable.weights[static_cast<size_t>(w)];
-      use.weights += bytesOf(weight.dtype, exe::localShape(exe::slicedShape(weight), weight.layout, program.grid));
-    }
+  use.weights = exe::heldWeightBytes(executable, program);
   for (const auto *ports : {&program.inputs, &program.outputs})
     for (const exe::Port &port : *ports)
       if (port.value >= 0 && program.values[static_cast<size_t>(port.value)].storage != exe::Storage::Arena)

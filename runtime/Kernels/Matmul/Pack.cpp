@@ -3,30 +3,12 @@
 #include "runtime/Kernels/Convert.h"
 #include "runtime/Kernels/Copy/Transpose.h"
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <map>
 #include <new>
-#include <sys/mman.h>
-#include <tuple>
+#include <string>
 
 using namespace comm;
 using namespace comm::rt;
-
-AlignedMemory::AlignedMemory(int64_t bytes) : size(bytes) {
-  constexpr int64_t huge = int64_t(2) << 20;
-  int64_t alignment = bytes >= huge ? huge : 64;
-  if (bytes < 0 || bytes > (int64_t(1) << 46))
-    throw std::bad_alloc();
-  int64_t rounded = (std::max<int64_t>(bytes, 1) + alignment - 1) / alignment * alignment;
-  memory = std::aligned_alloc(size_t(alignment), size_t(rounded));
-  if (!memory)
-    throw std::bad_alloc();
-  if (alignment == huge)
-    (void)madvise(memory, size_t(rounded), MADV_HUGEPAGE); // a hint: refusal costs only time
-}
-
-AlignedMemory::~AlignedMemory() { std::free(memory); }
 
 /// Row-major B: rows are read in pieces of several panels, because short pieces a large stride apart defeat the
 /// prefetcher.
@@ -100,36 +82,27 @@ void comm::rt::packRows(exe::DType type, const char *a, int64_t rowStride, int64
     }
 }
 
-struct PackCache::Impl {
-  using Key = std::tuple<uint64_t, int64_t, int64_t, int64_t, int64_t, bool, PanelType>;
-  std::map<Key, std::shared_ptr<const PackedWeight>> weights;
-};
-PackCache::PackCache() : pimpl(std::make_unique<Impl>()) {}
-PackCache::~PackCache() = default;
-
 std::shared_ptr<const PackedWeight> comm::rt::packWeight(PackCache *cache, uint64_t key, const RightMatrix &first,
                                                          int64_t matrices, int64_t width, bool &fresh) {
-  fresh = true;
-  std::shared_ptr<const PackedWeight> *slot = nullptr;
-  if (cache && key != 0) {
-    slot = &cache->impl().weights[{key, first.k, first.n, matrices, width, first.transposed, first.type}];
-    if (*slot) {
-      fresh = false;
-      return *slot;
-    }
-  }
   int64_t panels = (first.n + width - 1) / width, bytes = 0;
   if (__builtin_mul_overflow(panels * width, first.k, &bytes) ||
       __builtin_mul_overflow(bytes, first.elementBytes(), &bytes) || __builtin_mul_overflow(bytes, matrices, &bytes))
     throw std::bad_alloc();
-  auto packed = std::make_shared<PackedWeight>(bytes);
+  auto packed = std::make_shared<PackedWeight>();
   packed->matrixBytes = matrices ? bytes / matrices : 0;
-  RightMatrix matrix = first;
-  for (int64_t i = 0; i < matrices; ++i) {
-    matrix.data = first.data + i * first.k * first.n * first.elementBytes();
-    packPanels(matrix, width, 0, panels, packed->memory.data() + i * packed->matrixBytes);
-  }
-  if (slot)
-    *slot = packed;
+  auto fill = [&](char *out) {
+    RightMatrix matrix = first;
+    for (int64_t i = 0; i < matrices; ++i) {
+      matrix.data = first.data + i * first.k * first.n * first.elementBytes();
+      packPanels(matrix, width, 0, panels, out + i * packed->matrixBytes);
+    }
+  };
+  std::string form = std::string(first.type == PanelType::F32    ? "f32"
+                                 : first.type == PanelType::BF16 ? "bf16"
+                                                                 : "f16") +
+                     " panels of " + std::to_string(width) + ", " + std::to_string(matrices) + " of " +
+                     std::to_string(first.k) + " x " + std::to_string(first.n) +
+                     (first.transposed ? " transposed" : "");
+  packed->memory = packConstant(cache, key, form, bytes, fill, fresh);
   return packed;
 }

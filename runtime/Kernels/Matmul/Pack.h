@@ -2,23 +2,9 @@
 #pragma once
 #include "runtime/Kernels/Kernel.h"
 #include "runtime/Kernels/Matmul/MicroKernel.h"
+#include "runtime/Kernels/PackCache.h"
 
 namespace comm::rt {
-
-/// Memory aligned to 64 bytes, from 2 MiB on in huge pages where the system allows. Throws std::bad_alloc.
-class AlignedMemory {
-public:
-  explicit AlignedMemory(int64_t bytes);
-  ~AlignedMemory();
-  AlignedMemory(const AlignedMemory &) = delete;
-  AlignedMemory &operator=(const AlignedMemory &) = delete;
-  char *data() const { return static_cast<char *>(memory); }
-  int64_t bytes() const { return size; }
-
-private:
-  void *memory = nullptr;
-  int64_t size = 0;
-};
 
 /// A right operand [k, n] (or [n, k] when transposed) of PanelType elements.
 struct RightMatrix {
@@ -39,8 +25,7 @@ void packRows(exe::DType type, const char *a, int64_t rowStride, int64_t columnS
 
 /// All matrices of a constant right operand, packed.
 struct PackedWeight {
-  PackedWeight(int64_t bytes) : memory(bytes) {}
-  AlignedMemory memory;
+  PackedBytes memory;
   int64_t matrixBytes = 0;
 };
 /// Packs `matrices` consecutive matrices, or finds them in the cache. `fresh` tells which.
