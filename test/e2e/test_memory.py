@@ -1,5 +1,6 @@
-"""Memory of a rank while it runs is what the compiler said: weights once, packed, and no copy of the file."""
+"""Memory of a rank while it runs is what the compiler said: weights once, packed, and no copy of the file; a second start reads what was packed."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -32,16 +33,53 @@ def rank_processes() -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
-def test_rank_holds_its_part_once(ranks, tmp_path):
-    calls = llama.make_inputs(CONFIG)
-    saved, target = tmp_path / "inputs.npz", tmp_path / "m.commx"
+def compiled(folder, config, ranks, *options) -> tuple[Path, dict]:
+    calls = llama.make_inputs(config)
+    saved, target = folder / "inputs.npz", folder / "m.commx"
     arrays.save(saved, calls[0])
-    tools.compile_model(llama.build(CONFIG, tmp_path), target, ranks, [saved], "--weights=embed")
-    with runtime.Session(runtime.Executable(target)) as session:
-        session.run(calls[0])
+    tools.compile_model(llama.build(config, folder), target, ranks, [saved], "--weights=embed", *options)
+    return target, calls[0]
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_rank_holds_its_part_once(ranks, home, tmp_path):
+    target, inputs = compiled(tmp_path, CONFIG, ranks)
+    executable = runtime.Executable(target)
+    for start in ("packs", "reads"):
+        with runtime.Session(executable) as session:
+            session.run(inputs)
+            stats = session.stats()
+            used = [anonymous_bytes(pid) for pid in rank_processes()]
+        planned = stats["weight_bytes"] + stats["arena_bytes"]
+        assert len(used) == ranks and stats["weight_bytes"] > (50 << 20) // ranks
+        assert max(used) <= 1.05 * planned + BASE_BYTES, (used, planned)
+        assert (stats["weight_bytes_read"] > 0) == (start == "reads") and (stats["weight_bytes_kept"] > 0) == (start == "packs"), stats
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_memory_is_as_predicted(ranks, home, tmp_path):
+    """Of weights as they are read (packed, filled up to whole panels), of the arena, and of both together."""
+    target, inputs = compiled(tmp_path, CONFIG, ranks)
+    executable = runtime.Executable(target)
+    predicted = tools.json_output(tools.run("commc", "inspect", target, "--json"))["predictions"]
+    with runtime.Session(executable) as session:
+        session.run(inputs)
         stats = session.stats()
-        used = [anonymous_bytes(pid) for pid in rank_processes()]
-    planned = stats["weight_bytes"] + stats["arena_bytes"]
-    assert len(used) == ranks and stats["weight_bytes"] > (50 << 20) // ranks
-    assert max(used) <= 1.05 * planned + BASE_BYTES, (used, planned)
+    assert stats["weight_bytes"] == pytest.approx(predicted["weight_bytes_per_rank"], rel=0.05)
+    assert stats["arena_bytes"] == predicted["arena_bytes_per_rank"]
+    ports = predicted["peak_bytes_per_rank"] - predicted["weight_bytes_per_rank"] - predicted["arena_bytes_per_rank"]
+    assert 0 < ports < 1 << 20
+
+
+def test_ranks_share_what_they_all_have(home, tmp_path):
+    """Split by sequences, every rank has all weights: they are packed once and lie in memory once."""
+    target, inputs = compiled(tmp_path, dataclasses.replace(CONFIG, batch=2), 2, "--dp=2")
+    with runtime.Session(runtime.Executable(target)) as session:
+        session.run(inputs)
+        stats = session.stats()
+        private = [anonymous_bytes(pid) for pid in rank_processes()]
+    if not stats["weight_bytes_shared"]:
+        pytest.skip("this system makes no huge pages of shared memory")
+    assert stats["weight_bytes_shared"] > 50 << 20
+    assert stats["weight_bytes_packed"] == stats["weight_bytes_shared"]  # once for both
+    assert max(private) < stats["weight_bytes_shared"] // 2 + BASE_BYTES
