@@ -148,6 +148,16 @@ static void addImportFlags(CLI::App &app, Options &options, std::vector<std::str
       ->group("Import");
 }
 
+/// An argument as the executable records it: files by name, since the folder they lay in has no part in the result.
+static std::string withoutFolder(llvm::StringRef argument) {
+  size_t slash = argument.rfind('/'), value = argument.starts_with("-") ? argument.find('=') + 1 : 0; // npos + 1 is 0
+  if (slash == llvm::StringRef::npos || slash < value)
+    return argument.str();
+  if (argument.substr(value).starts_with("@"))
+    ++value;
+  return (argument.take_front(value) + argument.substr(slash + 1)).str();
+}
+
 int commc::parseOptions(int argc, char **argv, Options &options) {
   std::string command = argc > 1 ? argv[1] : "";
   if (command == "check")
@@ -162,7 +172,7 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
     if (argument == "-o" || argument == "--output")
       ++i;
     else if (!argument.starts_with("-o") && !argument.starts_with("--output="))
-      options.commandLine += " " + argument.str();
+      options.commandLine += " " + withoutFolder(argument);
   }
 
   CLI::App app(

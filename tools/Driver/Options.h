@@ -54,7 +54,7 @@ struct Options {
   int64_t splitAt = 0, splitTile = 64, splitMinRows = 64, matmulChunks = 0;
   std::string matmulOrder = "auto"; ///< of a pipelined product: direct, ring, auto
   std::string weights = "auto";     ///< auto, reference or embed
-  std::string commandLine;          ///< as given, for the artifact
+  std::string commandLine;          ///< as given, files by name; for the artifact
 };
 
 /// Parses the arguments. Returns an exit code when the program should end now (help, version, usage error: already
