@@ -68,8 +68,9 @@ TEST_F(Packed, DamageIsNotRead) {
        {"printf x | dd of=$(ls) bs=1 seek=4 conv=notrunc", "printf x | dd of=$(ls) bs=1 seek=17 conv=notrunc",
         "printf x | dd of=$(ls) bs=1 seek=26 conv=notrunc", "printf x | dd of=$(ls) bs=1 seek=60 conv=notrunc",
         "printf x | dd of=$(ls) bs=1 seek=100 conv=notrunc", "printf x | dd of=$(ls) bs=1 seek=300 conv=notrunc",
-        "printf x | dd of=$(ls) bs=1 seek=65830 conv=notrunc", "truncate -s -1 *", "truncate -s +1 *", "truncate -s 100 *",
-        "truncate -s 0 *", "chmod g+w *", "f=$(ls); mv $f ../other; ln -s ../other $f", "f=$(ls); rm $f; mkfifo $f"}) {
+        "printf x | dd of=$(ls) bs=1 seek=65830 conv=notrunc", "truncate -s -1 *", "truncate -s +1 *",
+        "truncate -s 100 *", "truncate -s 0 *", "chmod g+w *", "f=$(ls); mv $f ../other; ln -s ../other $f",
+        "f=$(ls); rm $f; mkfifo $f"}) {
     sh(std::string("{ ") + damage + "; } 2>/dev/null");
     EXPECT_FALSE(read()) << damage;
     ASSERT_TRUE(write()) << damage;
