@@ -32,7 +32,7 @@ ArrayRef<StringRef> mlir::comm::getOptionalPasses() {
 
 // --stop-after=import
 static void buildImport(OpPassManager &pm, const PipelineOptions &options) {
-  buildImportPhase(pm, [&](StringRef pass) { return options.isOn(pass); });
+  buildImportPhase(pm, [&](StringRef pass) { return options.isOn(pass); }, options.precision);
 }
 
 // --stop-after=partition

@@ -47,6 +47,7 @@ struct PipelineOptions {
   OverlapMode overlap = OverlapMode::Auto;
   CostOptions cost;               ///< what predictions are made for
   std::set<std::string> disabled; ///< passes switched off, by the names of getOptionalPasses()
+  std::string precision = "f32";  ///< of products with f32 operands: f32, bf16 or f16
   PartitionOptions partition;
   WeaveOptions weave;
   LowerOptions lower;

@@ -1,6 +1,6 @@
 //===- BenchKernels.cpp - time of matmul and attention on one thread ------===//
-// bench_kernels [rounds]: best and median of interleaved rounds for every micro-kernel of this machine, beside the
-// speed of one tile in the first cache level, which bounds them. Other processes disturb: compare within one table
+// bench_kernels [rounds [narrow]]: best and median of interleaved rounds for every micro-kernel of this machine, beside
+// the speed of one tile in the first cache level, which bounds them. Other processes disturb: compare within one table
 // only.
 //===----------------------------------------------------------------------===//
 #include "runtime/Kernels/Kernel.h"
@@ -46,8 +46,13 @@ void compare(const char *title, const exe::Command &command, std::vector<Operand
              int rounds) {
   static const exe::Grid grid;
   std::vector<Contender> contenders;
-  for (auto choice : {MicroKernelChoice::Builtin, MicroKernelChoice::Libxsmm, MicroKernelChoice::Portable}) {
-    const char *names[] = {"auto", "builtin", "libxsmm", "portable"};
+  bool narrow = ins[0].desc.dtype == exe::DType::BF16 || command.attrs.count("precision");
+  std::vector<MicroKernelChoice> choices = {MicroKernelChoice::Builtin, MicroKernelChoice::Libxsmm,
+                                            MicroKernelChoice::Portable};
+  if (narrow && command.op == "matmul")
+    choices = {MicroKernelChoice::Avx512, MicroKernelChoice::Avx512BF16, MicroKernelChoice::Amx};
+  for (MicroKernelChoice choice : choices) {
+    const char *names[] = {"auto", "builtin", "libxsmm", "portable", "avx2", "avx512", "avx512bf16", "amx"};
     std::vector<TensorDesc> descs;
     for (Operand &in : ins)
       descs.push_back(in.desc);
@@ -83,7 +88,8 @@ void compare(const char *title, const exe::Command &command, std::vector<Operand
   std::fflush(stdout);
 }
 
-void matmul(exe::DType type, int64_t m, int64_t n, int64_t k, bool constant, int rounds) {
+void matmul(exe::DType type, int64_t m, int64_t n, int64_t k, bool constant, int rounds,
+            const std::string &precision = "") {
   std::vector<Operand> ins;
   ins.emplace_back(type, exe::Shape{m, k});
   ins.emplace_back(type, exe::Shape{k, n});
@@ -92,8 +98,11 @@ void matmul(exe::DType type, int64_t m, int64_t n, int64_t k, bool constant, int
     ins[1].desc.constant = ins[1].bytes.data();
   exe::Command command;
   command.op = "matmul";
+  if (!precision.empty())
+    command.attrs["precision"] = precision;
   std::string title = std::string("matmul ") + exe::dtypeName(type) + " " + std::to_string(m) + "x" +
-                      std::to_string(n) + "x" + std::to_string(k) + (constant ? " weight" : "");
+                      std::to_string(n) + "x" + std::to_string(k) + (constant ? " weight" : "") +
+                      (precision.empty() ? "" : " in " + precision);
   compare(title.c_str(), command, ins, out, 2.0 * double(m) * double(n) * double(k), rounds);
 }
 
@@ -135,23 +144,36 @@ void tileInCache(const MicroKernel &micro) {
   std::printf("one tile in the first cache level, %s: %.1f GFLOP/s\n", micro.name,
               2.0 * double(rows * micro.width * k) / best * 1e-9);
 }
+struct Size {
+  int64_t m, n, k;
+};
+
+void narrowProducts(int rounds) {
+  using exe::DType;
+  for (Size s : {Size{1, 1024, 1024}, Size{8, 1024, 1024}, Size{128, 1024, 1024}, Size{512, 1024, 1024},
+                 Size{512, 2816, 1024}, Size{512, 1024, 2816}, Size{1, 4096, 4096}})
+    matmul(DType::BF16, s.m, s.n, s.k, true, rounds);
+  for (Size s : {Size{1, 1024, 1024}, Size{128, 1024, 1024}, Size{512, 1024, 1024}, Size{512, 1024, 2816}}) {
+    matmul(DType::F32, s.m, s.n, s.k, true, rounds, "bf16");
+    matmul(DType::F32, s.m, s.n, s.k, true, rounds, "f16");
+  }
+}
 } // namespace
 
 int main(int argc, char **argv) {
   int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 10;
+  bool narrowOnly = argc > 2 && std::string(argv[2]) == "narrow";
   using exe::DType;
   for (const MicroKernel *micro : availableMicroKernels())
     tileInCache(*micro);
-  struct Size {
-    int64_t m, n, k;
-  };
+  if (narrowOnly)
+    return narrowProducts(rounds), 0;
   for (Size s : {Size{8, 384, 384}, Size{128, 384, 384}, Size{128, 1024, 1024}, Size{512, 1024, 1024},
                  Size{128, 2816, 1024}, Size{32, 4096, 4096}, Size{1, 1024, 1024}, Size{1, 2816, 1024}})
     matmul(DType::F32, s.m, s.n, s.k, true, rounds);
   matmul(DType::F32, 128, 1024, 1024, false, rounds);
   matmul(DType::F32, 1, 1024, 1024, false, rounds);
-  matmul(DType::BF16, 128, 1024, 1024, true, rounds);
-  matmul(DType::BF16, 1, 1024, 1024, true, rounds);
+  narrowProducts(rounds);
   attention(DType::F32, 12, 12, 128, 128, false, rounds);
   attention(DType::F32, 16, 16, 128, 128, true, rounds);
   attention(DType::F32, 16, 16, 512, 512, true, rounds);

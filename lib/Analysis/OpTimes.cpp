@@ -98,7 +98,7 @@ int64_t OpTimes::bytesOf(Operation *op) {
 
 cost::GemmQuery OpTimes::query(MatmulOp op) {
   cost::GemmQuery query;
-  query.dtype = dtypeOf(op.getLhs().getType());
+  query.dtype = op.getPrecision() ? stringifyPrecision(*op.getPrecision()).str() : dtypeOf(op.getLhs().getType());
   auto lhs = cast<RankedTensorType>(op.getLhs().getType()), rhs = cast<RankedTensorType>(op.getRhs().getType()),
        result = cast<RankedTensorType>(op.getType());
   query.k = lhs.getDimSize(lhs.getRank() - (op.getTransposeLhs() ? 2 : 1));

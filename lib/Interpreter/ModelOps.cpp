@@ -44,7 +44,17 @@ void roundAll(HostTensor &out, bool standIns) {
 Result matmul(MatmulOp op, ArrayRef<HostTensor> in, bool standIns) {
   Field field{standIns};
   HostTensor out = HostTensor::zeros(op.getType());
-  const HostTensor &lhs = in[0], &rhs = in[1];
+  // Stand-ins are numbers of a field, which no rounding keeps.
+  auto rounded = [&](const HostTensor &tensor, bool narrows) {
+    HostTensor copy = tensor;
+    Type element = op.getPrecision() == Precision::BF16 ? Type(BFloat16Type::get(op.getContext()))
+                                                        : Type(Float16Type::get(op.getContext()));
+    for (double &x : copy.floats)
+      x = narrows && !standIns ? roundTo(element, x) : x;
+    return copy;
+  };
+  HostTensor lhs = rounded(in[0], op.getPrecision() == Precision::BF16),
+             rhs = rounded(in[1], op.getPrecision().has_value());
   int64_t rank = out.type.getRank();
   SmallVector<int64_t> ls = stridesOf(lhs.type.getShape()), rs = stridesOf(rhs.type.getShape());
   auto batchStrides = [&](const HostTensor &t, ArrayRef<int64_t> strides) {

@@ -283,6 +283,8 @@ private:
     Ints sa = rowMajor(a), sb = rowMajor(b), sy = rowMajor(y), pa, pb;
     Operation o;
     o.op = "matmul";
+    if (c.attrs.count("precision"))
+      o.attrs = textOf(c.attrs, "precision");
     auto batch = [&](const Shape &x, const Ints &strides, size_t d) {
       size_t skip = y.size() - x.size();
       if (d < skip)

@@ -144,6 +144,9 @@ uint64_t Point::eachOf(const Term &t, const Indices &index, int32_t part) {
       out = plus(out, v);
     return out;
   }
+  // A product of rounded operands is linear as well, but another one.
+  if (t.op == "matmul" && !t.attrs.empty() && x.size() == 2)
+    return times(times(x[0], x[1]), hash(hash(t.op), hash(t.attrs)));
   if ((t.op == "mulf" || t.op == "muli" || t.op == "matmul") && x.size() == 2)
     return times(x[0], x[1]);
   if ((t.op == "subf" || t.op == "subi") && x.size() == 2)

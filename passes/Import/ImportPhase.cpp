@@ -5,7 +5,8 @@
 
 namespace mlir::comm {
 
-void buildImportPhase(OpPassManager &manager, llvm::function_ref<bool(llvm::StringRef)> isOn) {
+void buildImportPhase(OpPassManager &manager, llvm::function_ref<bool(llvm::StringRef)> isOn,
+                      llvm::StringRef precision) {
   auto add = [&](llvm::StringRef name, std::unique_ptr<Pass> pass) {
     if (name.empty() || isOn(name))
       manager.addNestedPass<func::FuncOp>(std::move(pass));
@@ -26,6 +27,12 @@ void buildImportPhase(OpPassManager &manager, llvm::function_ref<bool(llvm::Stri
   // Attention leaves transposes that cancel.
   add("fold-shapes", createFoldShapesPass());
   add("", createCSEPass());
+  // Last: the products are final, and those inside attention are not among them.
+  if (precision != "f32") {
+    NarrowProductsPassOptions narrow;
+    narrow.precision = precision.str();
+    add("", createNarrowProductsPass(narrow));
+  }
 }
 
 } // namespace mlir::comm

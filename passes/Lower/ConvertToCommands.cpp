@@ -135,8 +135,11 @@ LogicalResult Converter::convertSimple(Operation *op) {
   std::optional<Params> params =
       TypeSwitch<Operation *, std::optional<Params>>(op)
           .Case([&](MatmulOp m) {
-            return Params{c.param("transpose_a", int64_t(m.getTransposeLhs())),
-                          c.param("transpose_b", int64_t(m.getTransposeRhs()))};
+            Params product{c.param("transpose_a", int64_t(m.getTransposeLhs())),
+                           c.param("transpose_b", int64_t(m.getTransposeRhs()))};
+            if (m.getPrecision())
+              product.push_back(c.param("precision", stringifyPrecision(*m.getPrecision())));
+            return product;
           })
           .Case([&](AttentionOp a) {
             return Params{c.param("scale", a.getScale().convertToDouble()),

@@ -75,5 +75,5 @@ Value mlir::comm::multiplyRows(OpBuilder &builder, MatmulOp matmul, Value rows, 
   shape[dim] = typeOf(rows).getDimSize(dim);
   auto type = RankedTensorType::get(shape, matmul.getType().getElementType());
   return MatmulOp::create(builder, matmul.getLoc(), type, rows, matmul.getRhs(), matmul.getTransposeLhsAttr(),
-                          matmul.getTransposeRhsAttr());
+                          matmul.getTransposeRhsAttr(), matmul.getPrecisionAttr());
 }

@@ -3,6 +3,8 @@
 #include <cstdint>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 using namespace comm::rt;
@@ -27,6 +29,13 @@ uint64_t xcr0() {
   return (uint64_t(high) << 32) | low;
 }
 
+/// Tiles are state of 8 KiB that a process has to ask for, once for all of its threads; an old kernel does not know the
+/// question.
+bool mayUseTiles() {
+  constexpr long requestPermission = 0x1023, tileData = 18; // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return ::syscall(SYS_arch_prctl, requestPermission, tileData) == 0;
+}
+
 CpuFeatures detect() {
   CpuFeatures cpu;
   cpu.x86_64 = true;
@@ -40,11 +49,22 @@ CpuFeatures detect() {
   cpu.v4 = cpu.v3 && (saved & zmm) == zmm &&
            all(seven.b, bit_AVX512F | bit_AVX512BW | bit_AVX512CD | bit_AVX512DQ | bit_AVX512VL);
   cpu.avx512bf16 = cpu.v4 && seven.a >= 1 && all(sevenOne.a, 1u << 5);
+  constexpr uint64_t tiles = 0x60000;                        // configuration and data
+  constexpr uint32_t amxBF16 = 1u << 22, amxTile = 1u << 24; // not named by every cpuid.h
+  cpu.amxbf16 = cpu.avx512bf16 && (saved & tiles) == tiles && all(seven.d, amxBF16 | amxTile) && mayUseTiles();
   return cpu;
 }
 } // namespace
 #else
-static CpuFeatures detect() { return {}; }
+static /// Tiles are state of 8 KiB that a process has to ask for, once for all of its threads; an old kernel does not
+       /// know the
+    /// question.
+    bool mayUseTiles() {
+  constexpr long requestPermission = 0x1023, tileData = 18; // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return ::syscall(SYS_arch_prctl, requestPermission, tileData) == 0;
+}
+
+CpuFeatures detect() { return {}; }
 #endif
 
 const CpuFeatures &comm::rt::cpuFeatures() {

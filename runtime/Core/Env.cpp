@@ -14,5 +14,7 @@ Env Env::read() {
     if (end != v && !*end && us >= 0 && us <= 1000000)
       env.spinUs = us;
   }
+  if (const char *v = ::secure_getenv("COMM_MICRO_KERNEL"))
+    env.microKernel = v;
   return env;
 }

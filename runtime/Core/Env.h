@@ -12,6 +12,9 @@ struct Env {
   /// COMM_SPIN_US: microseconds that a wait for another rank burns a core before it sleeps. -1: chosen from the number
   /// of cores and ranks.
   int64_t spinUs = -1;
+  /// COMM_MICRO_KERNEL: which matrix micro-kernel computes, by the names of parseMicroKernelChoice; for tests and
+  /// comparisons. Empty: auto. The same on all ranks.
+  std::string microKernel;
 
   static Env read();
 };

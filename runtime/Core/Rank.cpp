@@ -1,5 +1,6 @@
 //===- Rank.cpp - everything that one rank owns ---------------------------===//
 #include "runtime/Core/Rank.h"
+#include "runtime/Core/Env.h"
 #include <algorithm>
 #include <cstdlib>
 
@@ -22,6 +23,13 @@ bool usesNativeCode(const exe::Executable &exe, bool reference) {
       if (c.op == "kernel")
         return true;
   return false;
+}
+
+/// Products that a unit for bf16 may compute.
+static bool multipliesBF16(const exe::Program &program) {
+  return std::any_of(program.commands.begin(), program.commands.end(), [&](const exe::Command &c) {
+    return c.op == "matmul" && (c.attrs.count("precision") || program.values[c.inputs[0]].dtype == exe::DType::BF16);
+  });
 }
 
 Status loadNativeCode(const exe::Executable &exe, std::unique_ptr<NativeCode> &out) {
@@ -56,11 +64,17 @@ Status Rank::create(const LoadedExecutable &loaded, const WeightFiles *files, co
   context.team = &out->team;
   context.comm = comm;
   context.ownOutputs = options.ownOutputs;
+  if (std::string name = Env::read().microKernel; !name.empty() && !parseMicroKernelChoice(name, context.microKernel))
+    return {Code::InvalidArgument, "COMM_MICRO_KERNEL is '" + name +
+                                       "'; expected auto, builtin, libxsmm, portable, avx2, avx512, avx512bf16 or amx"};
   // 52 bits of the hash, then split or reference, then the entry: ranks that run different programs must not match.
   uint64_t identity = std::strtoull(loaded.hash.substr(0, 13).c_str(), nullptr, 16) << 12 | uint64_t(options.reference)
                                                                                                 << 11;
   for (const exe::Entry &entry : loaded.exe.entries) {
     context.program = identity + out->executors.size();
+    // Units for bf16 sum in orders of their own: ranks that computed on different ones must not match either.
+    if (multipliesBF16(programOf(entry, options.reference)))
+      context.program ^= narrowUnitIdentity(context.microKernel) << 12;
     out->executors.emplace_back();
     if (Status s = Executor::prepare(programOf(entry, options.reference), loaded.exe, context, out->executors.back());
         !s)

@@ -67,8 +67,8 @@ Status comm::rt::prepareKernel(const exe::Command &command, const std::vector<Te
 }
 
 bool comm::rt::parseMicroKernelChoice(const std::string &text, MicroKernelChoice &out) {
-  constexpr const char *names[] = {"auto", "builtin", "libxsmm", "portable", "avx2", "avx512"};
-  for (int i = 0; i < 6; ++i)
+  constexpr const char *names[] = {"auto", "builtin", "libxsmm", "portable", "avx2", "avx512", "avx512bf16", "amx"};
+  for (int i = 0; i < 8; ++i)
     if (text == names[i]) {
       out = MicroKernelChoice(i);
       return true;

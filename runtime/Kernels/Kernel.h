@@ -28,11 +28,14 @@ struct TensorDesc {
 };
 
 /// Which matrix micro-kernel computes. Auto: the default of this build and CPU, today Builtin (see
-/// docs/decisions/0009). Builtin: the project's own for the highest ISA level of this CPU. Naming one that cannot run
-/// here makes prepare fail with DeviceMissing.
-enum class MicroKernelChoice : uint8_t { Auto = 0, Builtin, Libxsmm, Portable, Avx2, Avx512 };
-/// "auto", "builtin", "libxsmm", "portable", "avx2" or "avx512"; false for anything else.
+/// docs/decisions/0009). Builtin: the project's own for the highest ISA level of this CPU. Avx512BF16, Amx: the same,
+/// and products of bf16 on that unit (docs/decisions/0061); Libxsmm, Portable, Avx2 and Avx512 widen bf16 to f32.
+/// Naming one that cannot run here makes prepare fail with DeviceMissing.
+enum class MicroKernelChoice : uint8_t { Auto = 0, Builtin, Libxsmm, Portable, Avx2, Avx512, Avx512BF16, Amx };
+/// "auto", "builtin", "libxsmm", "portable", "avx2", "avx512", "avx512bf16" or "amx"; false for anything else.
 bool parseMicroKernelChoice(const std::string &text, MicroKernelChoice &out);
+/// A number for the unit that multiplies bf16 under this choice; 0: none, products are computed in f32.
+uint64_t narrowUnitIdentity(MicroKernelChoice choice);
 
 /// What prepare may know besides the command. All pointers are borrowed for the call, `cache` for the life of the
 /// kernels.

@@ -204,7 +204,8 @@ Status comparePeer(const Operation &op, size_t member, const OpSignature &theirs
                 (kinds && theirs.groupHash != mine.groupHash ? "; their groups have different members" : "")};
   if (theirs.program != mine.program)
     return {Code::BadExecutable, "ranks " + std::to_string(self) + " and " + std::to_string(rank) +
-                                     " run different programs (" + activity(self) + ")"};
+                                     " run different programs, or multiply bf16 on different units (" + activity(self) +
+                                     ")"};
   if (mine.kind == CollectiveKind::AllToAllV) {
     auto other = [&](int64_t sends, int32_t from, int64_t expects, int32_t to) {
       return Status{Code::BadExecutable, "the ranks disagree " + activity(self) + ": rank " + std::to_string(from) +

@@ -262,6 +262,7 @@ PipelineOptions Compiler::pipelineOptions() const {
                          .Default(OverlapMode::Auto);
   pipeline.cost = {options.topology, options.link, options.tuning};
   pipeline.disabled.insert(options.disabled.begin(), options.disabled.end());
+  pipeline.precision = options.precision;
   pipeline.partition.sequenceParallel = options.sequenceParallel;
   pipeline.lower.memoryLimit = options.memoryLimit;
   pipeline.weave.plan = options.plan;
@@ -285,6 +286,8 @@ int Compiler::checkPredictions() {
 /// An option that was asked for and had no effect is said, with the count of what stood in its way.
 void Compiler::noteUnused() {
   double judged = 0, overlapped = 0;
+  bool narrows = false;
+  module->walk([&](MatmulOp product) { narrows |= product.getPrecision().has_value(); });
   for (func::FuncOp function : module->getOps<func::FuncOp>())
     if (auto predicted = function->getAttrOfType<DictionaryAttr>(kPredictedAttr)) {
       judged += cast<FloatAttr>(predicted.get("judged")).getValueAsDouble();
@@ -295,6 +298,8 @@ void Compiler::noteUnused() {
     if (!options.quiet)
       llvm::errs() << "note: " << option << " had no effect: " << why << "\n";
   };
+  if (options.precision != "f32" && !narrows)
+    note("--precision=" + options.precision, "no f32 product of a weight may be narrowed, see --explain");
   for (const std::string &line : getExplanations(*module))
     if (llvm::StringRef(line).starts_with("plan") && llvm::StringRef(line).contains("nothing matches it"))
       note("--plan=" + options.plan, "nothing in the model matches it, see --explain");

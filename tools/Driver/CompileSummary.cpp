@@ -66,6 +66,25 @@ WeightUse countWeights(const exe::Executable &executable) {
 }
 } // namespace
 
+/// "bf16 for 7 of 8 products, sums in f32"; empty when nothing is narrower than the model says.
+static std::string precisionOf(const ::comm::exe::Executable &executable) {
+  std::map<std::string, int64_t> narrow;
+  int64_t products = 0;
+  for (const auto &entry : executable.entries)
+    for (const auto &command : entry.split.commands)
+      if (command.op == "matmul") {
+        ++products;
+        auto it = command.attrs.find("precision");
+        const auto *name = it == command.attrs.end() ? nullptr : std::get_if<std::string>(&it->second);
+        if (name)
+          ++narrow[*name];
+      }
+  std::string text;
+  for (const auto &[name, count] : narrow)
+    text += name + " for " + std::to_string(count) + " of " + std::to_string(products) + " products, sums in f32";
+  return text;
+}
+
 void commc::printCompileSummary(const Options &options, const ::comm::exe::Executable &executable,
                                 const std::string &path, uint64_t bytes) {
   if (options.explain && !options.json)
@@ -90,6 +109,7 @@ void commc::printCompileSummary(const Options &options, const ::comm::exe::Execu
                         {"output", path},
                         {"explain", std::move(explain)},
                         {"bytes", static_cast<int64_t>(bytes)},
+                        {"precision", precisionOf(executable)},
                         {"ranks", executable.entries.empty() ? 0 : executable.entries[0].split.grid.ranks()},
                         {"entries", std::move(entries)},
                         {"weights", static_cast<int64_t>(use.weights)},
@@ -112,6 +132,8 @@ void commc::printCompileSummary(const Options &options, const ::comm::exe::Execu
   llvm::outs() << "\n";
   llvm::outs() << "plan     " << (executable.entries.empty() ? 1 : executable.entries[0].split.grid.ranks())
                << " ranks (" << grid << ")\n";
+  if (std::string precision = precisionOf(executable); !precision.empty())
+    llvm::outs() << "numbers  " << precision << "\n";
   for (const auto &entry : executable.entries) {
     double hidden = prediction(("hidden_us." + entry.name).c_str()),
            exposed = prediction(("exposed_us." + entry.name).c_str());

@@ -258,6 +258,12 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
            "gathered or scattered; auto: what is predicted to be fastest (default auto)")
         ->group("Plan")
         ->check(CLI::IsMember({"direct", "ring", "auto"}));
+    app.add_option("--precision", options.precision,
+                   "products with f32 operands: bf16: activations and weights are rounded to bf16, sums and results "
+                   "stay f32; f16: weights are kept in f16, arithmetic is f32; f32: as the model says. Products from "
+                   "which a choice is made stay f32 (default f32)")
+        ->group("Plan")
+        ->check(CLI::IsMember({"f32", "bf16", "f16"}));
     app.add_option("--topology", options.topology,
                    "what predictions are made for: a preset or a JSON file (default cpu)")
         ->group("Plan");

@@ -36,7 +36,8 @@ bool gemm(const exe::Program &program, const exe::Command &c, cost::GemmQuery &q
   if (!a || !b || !y || a->shape.size() < 2 || b->shape.size() < 2 || y->shape.size() < 2)
     return false;
   const auto *transposed = attr<int64_t>(c, "transpose_a");
-  q.dtype = exe::dtypeName(a->dtype);
+  const auto *precision = attr<std::string>(c, "precision");
+  q.dtype = precision ? *precision : exe::dtypeName(a->dtype);
   q.k = a->shape[a->shape.size() - (transposed && *transposed ? 2 : 1)];
   q.n = y->shape.back();
   q.m = y->shape[y->shape.size() - 2];

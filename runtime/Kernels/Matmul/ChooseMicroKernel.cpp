@@ -29,6 +29,8 @@ Status comm::rt::chooseMicroKernel(MicroKernelChoice choice, const MicroKernel *
   switch (choice) {
   case MicroKernelChoice::Auto:
   case MicroKernelChoice::Builtin:
+  case MicroKernelChoice::Avx512BF16: // refused by chooseNarrowKernel where they are missing
+  case MicroKernelChoice::Amx:
     out = builtin(cpu);
     break;
   case MicroKernelChoice::Portable:
@@ -51,4 +53,49 @@ Status comm::rt::chooseMicroKernel(MicroKernelChoice choice, const MicroKernel *
     return Status::ok();
   return {Code::DeviceMissing,
           std::string("the micro-kernel '") + name + "' is not in this build or cannot run on this CPU"};
+}
+
+uint64_t comm::rt::narrowUnitIdentity(MicroKernelChoice choice) {
+  const NarrowKernel *unit = nullptr;
+  if (!chooseNarrowKernel(choice, unit) || !unit)
+    return 0;
+  return unit == amxNarrowKernel() ? 2 : 1;
+}
+
+std::vector<const NarrowKernel *> comm::rt::availableNarrowKernels(const CpuFeatures &cpu) {
+  std::vector<const NarrowKernel *> kernels;
+  if (const NarrowKernel *kernel = avx512NarrowKernel(); kernel && cpu.avx512bf16)
+    kernels.push_back(kernel);
+  if (const NarrowKernel *kernel = amxNarrowKernel(); kernel && cpu.amxbf16)
+    kernels.push_back(kernel);
+  return kernels;
+}
+
+Status comm::rt::chooseNarrowKernel(MicroKernelChoice choice, const NarrowKernel *&out, const CpuFeatures &cpu) {
+  out = nullptr;
+  std::vector<const NarrowKernel *> kernels = availableNarrowKernels(cpu);
+  auto named = [&](const NarrowKernel *kernel, const char *name) {
+    for (const NarrowKernel *available : kernels)
+      if (available == kernel)
+        out = kernel;
+    return out ? Status::ok()
+               : Status{Code::DeviceMissing,
+                        std::string("the micro-kernel '") + name + "' is not in this build or cannot run on this CPU"};
+  };
+  switch (choice) {
+  case MicroKernelChoice::Auto:
+  case MicroKernelChoice::Builtin:
+    out = kernels.empty() ? nullptr : kernels.back();
+    return Status::ok();
+  case MicroKernelChoice::Avx512BF16:
+    return named(avx512NarrowKernel(), "avx512bf16");
+  case MicroKernelChoice::Amx:
+    return named(amxNarrowKernel(), "amx");
+  case MicroKernelChoice::Libxsmm:
+  case MicroKernelChoice::Portable:
+  case MicroKernelChoice::Avx2:
+  case MicroKernelChoice::Avx512:
+    break;
+  }
+  return Status::ok();
 }

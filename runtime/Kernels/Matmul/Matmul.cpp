@@ -256,6 +256,20 @@ Status readShape(const Preparation &p, MatmulShape &s) {
   }
   return Status::ok();
 }
+
+/// `precision` string: bf16 or f16, of f32 operands only.
+Status readPrecision(const Preparation &p, exe::DType type, Precision &out) {
+  auto it = p.command.attrs.find("precision");
+  if (it == p.command.attrs.end())
+    return Status::ok();
+  const auto *name = std::get_if<std::string>(&it->second);
+  if (!name || (*name != "bf16" && *name != "f16"))
+    return p.bad("attribute 'precision' is not \"bf16\" or \"f16\"");
+  if (type != exe::DType::F32)
+    return p.bad(std::string("attribute 'precision' is for f32 operands, not for ") + exe::dtypeName(type));
+  out = *name == "bf16" ? Precision::BF16 : Precision::F16;
+  return Status::ok();
+}
 } // namespace
 
 void MatmulShape::matricesOf(int64_t index, int64_t &a, int64_t &b) const {
@@ -267,7 +281,7 @@ void MatmulShape::matricesOf(int64_t index, int64_t &a, int64_t &b) const {
 }
 
 Status comm::rt::prepareMatmul(const Preparation &p, std::unique_ptr<Kernel> &out) {
-  if (Status s = p.check(2, 2, 1, {"transpose_a", "transpose_b"}); !s)
+  if (Status s = p.check(2, 2, 1, {"transpose_a", "transpose_b", "precision"}); !s)
     return s;
   if (Status s = p.sameType(p.ins[0], p.ins[1]); !s)
     return s;
@@ -278,6 +292,9 @@ Status comm::rt::prepareMatmul(const Preparation &p, std::unique_ptr<Kernel> &ou
       type == exe::DType::I32 || type == exe::DType::I64 || type == exe::DType::U32 || type == exe::DType::U64;
   if (!isFloat(type) && !integer)
     return p.unsupported(std::string("products of ") + exe::dtypeName(type) + " are not supported");
+  Precision precision = Precision::AsStored;
+  if (Status s = readPrecision(p, type, precision); !s)
+    return s;
   MatmulShape shape;
   if (Status s = readShape(p, shape); !s)
     return s;
@@ -289,6 +306,8 @@ Status comm::rt::prepareMatmul(const Preparation &p, std::unique_ptr<Kernel> &ou
     });
     return Status::ok();
   }
+  if (Status s = prepareNarrowMatmul(p, shape, precision, out); !s || out)
+    return s;
   if (type == exe::DType::F64 || integer) {
     out = makePlainMatmul(type, shape);
     return Status::ok();

@@ -18,4 +18,15 @@ struct MatmulShape {
 /// f64 and 32- or 64-bit integers: plain loops. Integers wrap.
 std::unique_ptr<Kernel> makePlainMatmul(exe::DType type, const MatmulShape &shape);
 
+/// How the operands of a product are rounded first (attribute `precision` of the command).
+enum class Precision : uint8_t {
+  AsStored, ///< not at all
+  BF16,     ///< both f32 operands to bf16; sums and result in f32
+  F16       ///< the right f32 operand to f16; f32 arithmetic
+};
+/// A product of narrow operands: f32 ones under a precision, or bf16 ones where this CPU has a unit for them. `out`
+/// stays null when it is not one.
+Status prepareNarrowMatmul(const Preparation &p, const MatmulShape &shape, Precision precision,
+                           std::unique_ptr<Kernel> &out);
+
 } // namespace comm::rt

@@ -51,7 +51,9 @@ static void packTyped(const RightMatrix &m, int64_t width, int64_t begin, int64_
 }
 
 void comm::rt::packPanels(const RightMatrix &matrix, int64_t width, int64_t begin, int64_t end, char *out) {
-  if (matrix.type == PanelType::F32)
+  if (matrix.fromF32 || matrix.pairs)
+    packNarrowPanels(matrix, width, begin, end, out);
+  else if (matrix.type == PanelType::F32)
     packTyped<uint32_t>(matrix, width, begin, end, out);
   else
     packTyped<uint16_t>(matrix, width, begin, end, out);
@@ -85,7 +87,7 @@ void comm::rt::packRows(exe::DType type, const char *a, int64_t rowStride, int64
 std::shared_ptr<const PackedWeight> comm::rt::packWeight(PackCache *cache, uint64_t key, const RightMatrix &first,
                                                          int64_t matrices, int64_t width, bool &fresh) {
   int64_t panels = (first.n + width - 1) / width, bytes = 0;
-  if (__builtin_mul_overflow(panels * width, first.k, &bytes) ||
+  if (__builtin_mul_overflow(panels * width, first.depth(), &bytes) ||
       __builtin_mul_overflow(bytes, first.elementBytes(), &bytes) || __builtin_mul_overflow(bytes, matrices, &bytes))
     throw std::bad_alloc();
   auto packed = std::make_shared<PackedWeight>();
@@ -93,7 +95,7 @@ std::shared_ptr<const PackedWeight> comm::rt::packWeight(PackCache *cache, uint6
   auto fill = [&](char *out) {
     RightMatrix matrix = first;
     for (int64_t i = 0; i < matrices; ++i) {
-      matrix.data = first.data + i * first.k * first.n * first.elementBytes();
+      matrix.data = first.data + i * first.k * first.n * first.storedBytes();
       packPanels(matrix, width, 0, panels, out + i * packed->matrixBytes);
     }
   };
@@ -102,7 +104,8 @@ std::shared_ptr<const PackedWeight> comm::rt::packWeight(PackCache *cache, uint6
                                                                  : "f16") +
                      " panels of " + std::to_string(width) + ", " + std::to_string(matrices) + " of " +
                      std::to_string(first.k) + " x " + std::to_string(first.n) +
-                     (first.transposed ? " transposed" : "");
+                     (first.transposed ? " transposed" : "") + (first.fromF32 ? " from f32" : "") +
+                     (first.pairs > 1 ? " in groups of " + std::to_string(first.pairs) : "");
   packed->memory = packConstant(cache, key, form, bytes, fill, fresh);
   return packed;
 }

@@ -130,6 +130,8 @@ TEST(MicroKernel, Choice) {
   MicroKernelChoice choice;
   EXPECT_TRUE(parseMicroKernelChoice("libxsmm", choice));
   EXPECT_EQ(choice, MicroKernelChoice::Libxsmm);
+  EXPECT_TRUE(parseMicroKernelChoice("amx", choice));
+  EXPECT_EQ(choice, MicroKernelChoice::Amx);
   EXPECT_FALSE(parseMicroKernelChoice("fast", choice));
   for (const std::string &op : kernelOps())
     EXPECT_TRUE(isKernelOp(op)) << op;

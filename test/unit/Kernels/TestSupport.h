@@ -198,8 +198,10 @@ inline void expectNear(const std::vector<double> &got, const std::vector<double>
 inline std::vector<MicroKernelChoice> choices() {
   std::vector<MicroKernelChoice> all = {MicroKernelChoice::Builtin, MicroKernelChoice::Portable};
   const MicroKernel *kernel = nullptr;
-  for (MicroKernelChoice choice : {MicroKernelChoice::Libxsmm, MicroKernelChoice::Avx2, MicroKernelChoice::Avx512})
-    if (chooseMicroKernel(choice, kernel))
+  const NarrowKernel *narrow = nullptr;
+  for (MicroKernelChoice choice : {MicroKernelChoice::Libxsmm, MicroKernelChoice::Avx2, MicroKernelChoice::Avx512,
+                                   MicroKernelChoice::Avx512BF16, MicroKernelChoice::Amx})
+    if (chooseMicroKernel(choice, kernel) && chooseNarrowKernel(choice, narrow))
       all.push_back(choice);
   return all;
 }
