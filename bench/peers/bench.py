@@ -21,6 +21,8 @@ def variants(work):
     for f in {"W3": ["plain", "fused", "int4a0", "int4a4"], "W4": ["dense", "plain", "contrib"]}.get(work[:2], ["plain"]):
         for ranks, th in ((1, 1), (1, 2), (2, 1)):
             add("commc", f"{f} {ranks}x{th}", "worker_commc.py", f"{f}:{ranks}", th)
+    for ranks, th in ((1, 1), (1, 2), (2, 1)):
+        add("commc", f"bf16 {ranks}x{th}", "worker_commc.py", f"plain:{ranks}+bf16", th)
     for f in forms:
         for th in (1, 2):
             if f == "dense" and th == 1:

@@ -1,4 +1,4 @@
-"""commc. --variant FORM[:RANKS], e.g. plain:2, with --threads N compute threads per rank. Compiles the ONNX file of the work, then calls the
+"""commc. --variant FORM[:RANKS][+PRECISION], e.g. plain:2 or plain:1+bf16 (commc --precision), with --threads N compute threads per rank. Compiles the ONNX file of the work, then calls the
 executable in this process through the C interface of the runtime."""
 import sys, tempfile
 from pathlib import Path
@@ -10,12 +10,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
 def setup():
     from commc import arrays, runtime, tools
     a = C.args()
-    form, _, ranks = a.variant.partition(":")
+    variant, _, precision = a.variant.partition("+")
+    form, _, ranks = variant.partition(":")
     inputs = C.make(a.work)[1]
     with tempfile.TemporaryDirectory() as folder:
         shapes, target = Path(folder) / "inputs.npz", Path(folder) / "m.commx"
         arrays.save(shapes, inputs)
-        tools.compile_model(Path(a.models) / f"{a.work}.{form}.onnx", target, int(ranks or 1), [shapes])
+        tools.compile_model(Path(a.models) / f"{a.work}.{form}.onnx", target, int(ranks or 1), [shapes],
+                            *([f"--precision={precision}"] if precision else []))
         session = runtime.Session(runtime.Executable(target), threads=a.threads)
     call = session.bind({k: v for k, v in inputs.items()}, 0)
     return call, lambda: call.outputs["y" if "y" in call.outputs else next(iter(call.outputs))]

@@ -1,5 +1,6 @@
 //===- OpTimes.cpp - predicted time of every op on a topology -------------===//
 #include "comm/Analysis/OpTimes.h"
+#include "comm/IR/Precision.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -40,6 +41,12 @@ static std::string dtypeOf(Type type) {
   if (element.isInteger(8))
     return "i8";
   return "f32";
+}
+
+/// What a product multiplies.
+static std::string dtypeOf(Operation *product, Value operand) {
+  StringRef precision = getPrecision(product);
+  return precision.empty() ? dtypeOf(operand.getType()) : precision.str();
 }
 
 /// A slice of whole rows lies in one piece.
@@ -98,7 +105,7 @@ int64_t OpTimes::bytesOf(Operation *op) {
 
 cost::GemmQuery OpTimes::query(MatmulOp op) {
   cost::GemmQuery query;
-  query.dtype = op.getPrecision() ? stringifyPrecision(*op.getPrecision()).str() : dtypeOf(op.getLhs().getType());
+  query.dtype = dtypeOf(op, op.getLhs());
   auto lhs = cast<RankedTensorType>(op.getLhs().getType()), rhs = cast<RankedTensorType>(op.getRhs().getType()),
        result = cast<RankedTensorType>(op.getType());
   query.k = lhs.getDimSize(lhs.getRank() - (op.getTransposeLhs() ? 2 : 1));
@@ -114,7 +121,7 @@ cost::GemmQuery OpTimes::query(MatmulOp op) {
 static cost::AttentionQuery attentionOf(AttentionOp op) {
   cost::AttentionQuery query;
   auto q = op.getQuery().getType(), k = op.getKey().getType();
-  query.dtype = dtypeOf(q);
+  query.dtype = dtypeOf(op, op.getQuery());
   query.batch = q.getDimSize(0);
   query.heads = q.getDimSize(1);
   query.kvHeads = k.getDimSize(1);

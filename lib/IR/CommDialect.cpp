@@ -1,5 +1,6 @@
 //===- CommDialect.cpp - registration, attributes, discardable attributes -===//
 #include "comm/IR/CommOps.h"
+#include "comm/IR/Precision.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -108,6 +109,18 @@ bool LayoutAttr::isReplicated() const {
 // Discardable attributes
 //===----------------------------------------------------------------------===//
 
+static LogicalResult verifyPrecision(Operation *op, Attribute attr) {
+  auto name = dyn_cast<StringAttr>(attr);
+  bool fits = name && (isa<MatmulOp>(op) ? name == kBF16 || name == kF16 : isa<AttentionOp>(op) && name == kBF16);
+  if (!fits)
+    return op->emitError(
+               "'comm.precision' is \"bf16\" on comm.matmul and comm.attention or \"f16\" on comm.matmul, got ")
+           << attr;
+  if (!getElementTypeOrSelf(op->getResult(0)).isF32())
+    return op->emitError("'comm.precision' is for f32 operands, the result is ") << op->getResult(0).getType();
+  return success();
+}
+
 static LogicalResult verifyLayoutOn(Operation *op, Type type, Attribute attr) {
   auto layout = dyn_cast<LayoutAttr>(attr);
   if (!layout)
@@ -121,6 +134,8 @@ static LogicalResult verifyLayoutOn(Operation *op, Type type, Attribute attr) {
 LogicalResult CommDialect::verifyOperationAttribute(Operation *op, NamedAttribute attr) {
   if (attr.getName() == kEntryAttr)
     return isa<func::FuncOp>(op) ? success() : LogicalResult(op->emitError("'comm.entry' belongs on a function"));
+  if (attr.getName() == kPrecisionAttr)
+    return verifyPrecision(op, attr.getValue());
   if (attr.getName() != kLayoutAttr)
     return success();
   if (op->getNumResults() == 1)

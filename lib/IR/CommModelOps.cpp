@@ -96,12 +96,6 @@ LogicalResult WeightOp::verify() {
   return success();
 }
 
-LogicalResult MatmulOp::verify() {
-  if (getPrecision() && !getType().getElementType().isF32())
-    return emitOpError("C5: precision is for f32 operands, got ") << getLhs().getType();
-  return success();
-}
-
 static LogicalResult verifyNormParam(Operation *op, StringRef what, RankedTensorType input, Value param) {
   auto type = cast<RankedTensorType>(param.getType());
   if (input.getRank() < 1 || type.getRank() != 1 || type.getDimSize(0) != input.getShape().back() ||

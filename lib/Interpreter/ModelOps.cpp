@@ -3,6 +3,7 @@
 // linearity where the sharding rule claims it, and zero in, zero out where zero fill is claimed to be harmless.
 //===----------------------------------------------------------------------===//
 #include "Internal.h"
+#include "comm/IR/Precision.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include <cmath>
 #include <limits>
@@ -41,20 +42,23 @@ void roundAll(HostTensor &out, bool standIns) {
     x = roundTo(element, x);
 }
 
+/// An operand of a product under a precision. Stand-ins are numbers of a field, which no rounding keeps.
+HostTensor rounded(HostTensor tensor, StringRef precision, bool standIns) {
+  if (precision.empty() || standIns)
+    return tensor;
+  MLIRContext *context = tensor.type.getContext();
+  Type element = precision == kBF16 ? Type(BFloat16Type::get(context)) : Type(Float16Type::get(context));
+  for (double &x : tensor.floats)
+    x = roundTo(element, x);
+  return tensor;
+}
+
 Result matmul(MatmulOp op, ArrayRef<HostTensor> in, bool standIns) {
   Field field{standIns};
   HostTensor out = HostTensor::zeros(op.getType());
-  // Stand-ins are numbers of a field, which no rounding keeps.
-  auto rounded = [&](const HostTensor &tensor, bool narrows) {
-    HostTensor copy = tensor;
-    Type element = op.getPrecision() == Precision::BF16 ? Type(BFloat16Type::get(op.getContext()))
-                                                        : Type(Float16Type::get(op.getContext()));
-    for (double &x : copy.floats)
-      x = narrows && !standIns ? roundTo(element, x) : x;
-    return copy;
-  };
-  HostTensor lhs = rounded(in[0], op.getPrecision() == Precision::BF16),
-             rhs = rounded(in[1], op.getPrecision().has_value());
+  StringRef precision = getPrecision(op);
+  HostTensor lhs = rounded(in[0], precision == kBF16 ? precision : "", standIns),
+             rhs = rounded(in[1], precision, standIns);
   int64_t rank = out.type.getRank();
   SmallVector<int64_t> ls = stridesOf(lhs.type.getShape()), rs = stridesOf(rhs.type.getShape());
   auto batchStrides = [&](const HostTensor &t, ArrayRef<int64_t> strides) {
@@ -96,7 +100,10 @@ Result matmul(MatmulOp op, ArrayRef<HostTensor> in, bool standIns) {
 
 Result attention(AttentionOp op, ArrayRef<HostTensor> in, bool standIns) {
   Field field{standIns};
-  const HostTensor &q = in[0], &k = in[1], &v = in[2];
+  // The weights of the softmax stay as they are: what is rounded of them differs by implementation.
+  StringRef precision = getPrecision(op);
+  HostTensor q = rounded(in[0], precision, standIns), k = rounded(in[1], precision, standIns),
+             v = rounded(in[2], precision, standIns);
   const HostTensor *mask = op.getMask() ? &in[3] : nullptr, *lengths = op.getLengths() ? &in.back() : nullptr;
   HostTensor out = HostTensor::zeros(op.getType());
   int64_t heads = q.type.getDimSize(1), group = heads / k.type.getDimSize(1), keys = k.type.getDimSize(2);

@@ -330,6 +330,8 @@ private:
     o.op = "attention";
     o.attrs =
         exact(floatOf(c.attrs, "scale")) + " " + exact(c.attrs.count("softcap") ? floatOf(c.attrs, "softcap") : 0.0);
+    if (c.attrs.count("precision"))
+      o.attrs += " " + textOf(c.attrs, "precision");
     o.add(B, kEach, H * S * E);
     o.add(K, kEach, G * S * E);
     o.add(G, kEach, S * E);

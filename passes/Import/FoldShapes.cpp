@@ -72,8 +72,7 @@ struct CollapseOverMatmul : CountedPattern<MatmulOp> {
     Value source = leadingCollapse(op.getLhs());
     if (!source || op.getTransposeLhs() || tensorTypeOf(op.getRhs()).getRank() != 2)
       return rewriter.notifyMatchFailure(op, "not a collapse of leading dimensions times a matrix");
-    Value product = MatmulOp::create(rewriter, op.getLoc(), source, op.getRhs(), UnitAttr(), op.getTransposeRhsAttr(),
-                                     op.getPrecisionAttr());
+    Value product = MatmulOp::create(rewriter, op.getLoc(), source, op.getRhs(), UnitAttr(), op.getTransposeRhsAttr());
     auto groups = op.getLhs().getDefiningOp<tensor::CollapseShapeOp>().getReassociationIndices();
     rewriter.replaceOpWithNewOp<tensor::CollapseShapeOp>(op, op.getType(), product, groups);
     ++count;

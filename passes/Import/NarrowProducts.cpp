@@ -1,9 +1,10 @@
 //===- NarrowProducts.cpp - f32 products of weights in 16 bits ------------===//
-// Matches   f32 products with a weight on one side (f16: on the right), directly or behind a reshape
-// Rewrites  sets their precision; types stay
-// Skips     products that decide a choice, short sums, products of two computed values, other element types
+// Matches   f32 products with a weight on one side (f16: on the right), directly or behind a reshape; f32 attention
+// (bf16) Rewrites  sets their precision; types stay Skips     products that decide a choice, short sums, products of
+// two computed values, other element types
 //===----------------------------------------------------------------------===//
 #include "comm/Analysis/Explain.h"
+#include "comm/IR/Precision.h"
 #include "passes/Import/Match.h"
 #include "passes/Import/Passes.h"
 #include "llvm/ADT/DenseSet.h"
@@ -66,32 +67,40 @@ struct NarrowProducts : impl::NarrowProductsPassBase<NarrowProducts> {
   }
 
   void runOnOperation() override {
-    std::optional<Precision> wanted = symbolizePrecision(precision);
-    if (!wanted) {
-      if (precision != "f32") {
-        getOperation().emitError("error[E202]: '") << precision << "' is no precision; expected f32, bf16 or f16";
-        signalPassFailure();
-      }
+    if (precision == "f32")
       return;
+    if (precision != kBF16 && precision != kF16) {
+      getOperation().emitError("error[E202]: '") << precision << "' is no precision; expected f32, bf16 or f16";
+      return signalPassFailure();
     }
     llvm::DenseSet<Operation *> choices = deciding();
-    int64_t all = 0, narrow = 0;
-    getOperation().walk([&](MatmulOp product) {
-      if (!product.getType().getElementType().isF32() || product.getPrecision())
+    int64_t products = 0, narrow = 0, attentions = 0;
+    auto isCandidate = [](Operation *op) {
+      return getElementTypeOrSelf(op->getResult(0)).isF32() && getPrecision(op).empty();
+    };
+    getOperation().walk([&](Operation *op) {
+      if (!isa<MatmulOp, AttentionOp>(op) || !isCandidate(op))
         return;
-      ++all;
-      if (std::string why = whyNot(product, choices); !why.empty()) {
-        explain(product, "precision", why);
-        ++numHeldBack;
-        return;
+      if (isa<AttentionOp>(op)) {
+        if (precision != kBF16 || !attention)
+          return;
+        ++attentions;
+      } else {
+        ++products;
+        if (std::string why = whyNot(cast<MatmulOp>(op), choices); !why.empty()) {
+          explain(op, "precision", why);
+          ++numHeldBack;
+          return;
+        }
+        ++narrow;
       }
-      product.setPrecision(*wanted);
-      ++narrow;
+      setPrecision(op, precision);
       ++numNarrowed;
     });
     explain(getOperation(), "precision",
-            Twine(narrow) + " of " + Twine(all) + " f32 products " +
-                (*wanted == Precision::BF16 ? "round both operands to bf16" : "keep their weight in f16") +
+            Twine(narrow) + " of " + Twine(products) + " f32 products " +
+                (precision == kBF16 ? "and " + Twine(attentions) + " attentions round their operands to bf16"
+                                    : Twine("keep their weight in f16")) +
                 ", sums and results stay f32");
   }
 };

@@ -12,8 +12,8 @@ namespace mlir::comm {
 #include "passes/Import/Passes.h.inc"
 
 /// What follows lib/Import: raises what exporters left decomposed. Runs on the module. `isOn` is asked for
-/// "fold-shapes", "unpack-qkv", "raise-norms", "raise-activations", "raise-rotary" and "raise-attention". `precision` of f32 products: f32,
-/// bf16 or f16.
+/// "fold-shapes", "unpack-qkv", "raise-norms", "raise-activations", "raise-rotary" and "raise-attention". `precision`
+/// of f32 products: f32, bf16 or f16.
 void buildImportPhase(OpPassManager &manager, llvm::function_ref<bool(llvm::StringRef)> isOn,
                       llvm::StringRef precision = "f32");
 } // namespace mlir::comm

@@ -79,7 +79,7 @@ def NarrowProductsPass : Comm_ImportPass<"comm-narrow-products"> {
   let summary = "multiply f32 activations and weights in 16 bits";
   let description = [{
     An f32 product with a weight gets `precision bf16` (both operands are rounded, several times the rate of f32 on CPUs with units for it, half the
-    bytes of the packed weight) or `precision f16` (the weight is rounded: half the bytes, f32 arithmetic). Sums and results stay f32, and so does
+    bytes of the packed weight; attention too) or `precision f16` (the weight is rounded: half the bytes, f32 arithmetic). Sums and results stay f32, and so does
     everything between products. Rounding happens while operands are packed: no value changes its type, no weight is copied.
     Holds back when a choice is made from the result (top_k, or a conversion to integers, without another product between: the router of experts,
     the head of a greedy decoder), because another choice is not a small error; when the sum is short (tables of positions are products of depth 1);
@@ -87,6 +87,7 @@ def NarrowProductsPass : Comm_ImportPass<"comm-narrow-products"> {
     Example: test/passes/Import/narrow-products.mlir
   }];
   let options = [Option<"precision", "precision", "std::string", "\"bf16\"", "bf16, f16, or f32: nothing is narrowed">,
+                 Option<"attention", "attention", "bool", "true", "with bf16: the products inside attention too">,
                  Option<"minDepth", "min-depth", "int64_t", "32", "fewest products that a sum has">];
   let statistics = [Statistic<"numNarrowed", "num-narrowed", "products narrowed">, Statistic<"numHeldBack", "num-held-back", "f32 products that stay">];
 }

@@ -52,8 +52,8 @@ struct UnpackQKV : impl::UnpackQKVPassBase<UnpackQKV> {
       OpBuilder builder(slice);
       int64_t start = slice.getStaticOffsets().back(), size = slice.getStaticSizes().back();
       Value part = buildWeightSlice(builder, weight, matmul.getTransposeRhs() ? 0 : 1, start, size);
-      Value result = MatmulOp::create(builder, matmul.getLoc(), matmul.getLhs(), part, UnitAttr(),
-                                      matmul.getTransposeRhsAttr(), matmul.getPrecisionAttr());
+      Value result =
+          MatmulOp::create(builder, matmul.getLoc(), matmul.getLhs(), part, UnitAttr(), matmul.getTransposeRhsAttr());
       if (bias) {
         SmallVector<int64_t> dims;
         for (int64_t dim = 0; dim + 1 < slice.getType().getRank(); ++dim)

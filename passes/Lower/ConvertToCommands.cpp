@@ -3,6 +3,7 @@
 // Rewrites  arguments and results -> memref arguments; values -> comm.buffer, comm.view; ops -> comm.command, launches
 // Skips     nothing; ops without a command are listed as errors
 //===----------------------------------------------------------------------===//
+#include "comm/IR/Precision.h"
 #include "passes/Lower/Converter.h"
 #include "passes/Lower/Passes.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -132,22 +133,24 @@ LogicalResult Converter::convertSimple(Operation *op) {
   auto &c = commands;
   ArrayAttr none = builder.getArrayAttr({});
   StringRef name = op->getName().stripDialect();
+  auto withPrecision = [&](Operation *product, Params params) {
+    if (StringRef precision = getPrecision(product); !precision.empty())
+      params.push_back(c.param("precision", precision));
+    return params;
+  };
   std::optional<Params> params =
       TypeSwitch<Operation *, std::optional<Params>>(op)
           .Case([&](MatmulOp m) {
-            Params product{c.param("transpose_a", int64_t(m.getTransposeLhs())),
-                           c.param("transpose_b", int64_t(m.getTransposeRhs()))};
-            if (m.getPrecision())
-              product.push_back(c.param("precision", stringifyPrecision(*m.getPrecision())));
-            return product;
+            return withPrecision(m, {c.param("transpose_a", int64_t(m.getTransposeLhs())),
+                                     c.param("transpose_b", int64_t(m.getTransposeRhs()))});
           })
           .Case([&](AttentionOp a) {
-            return Params{c.param("scale", a.getScale().convertToDouble()),
-                          c.param("causal", int64_t(a.isCausal())),
-                          c.param("causal_offset", static_cast<int64_t>(a.getCausalOffset().value_or(0))),
-                          c.param("softcap", a.getSoftcap().convertToDouble()),
-                          c.param("has_mask", int64_t(a.getMask() != nullptr)),
-                          c.param("has_lengths", int64_t(a.getLengths() != nullptr))};
+            return withPrecision(a, {c.param("scale", a.getScale().convertToDouble()),
+                                     c.param("causal", int64_t(a.isCausal())),
+                                     c.param("causal_offset", static_cast<int64_t>(a.getCausalOffset().value_or(0))),
+                                     c.param("softcap", a.getSoftcap().convertToDouble()),
+                                     c.param("has_mask", int64_t(a.getMask() != nullptr)),
+                                     c.param("has_lengths", int64_t(a.getLengths() != nullptr))});
           })
           .Case([&](EmbeddingOp e) {
             int64_t rows = cast<RankedTensorType>(e.getTable().getType()).getDimSize(0);

@@ -1,5 +1,6 @@
 //===- MatmulSite.cpp - a collective and the products beside it -----------===//
 #include "passes/Optimize/MatmulSite.h"
+#include "comm/IR/Precision.h"
 
 using namespace mlir;
 using namespace mlir::comm;
@@ -74,6 +75,8 @@ Value mlir::comm::multiplyRows(OpBuilder &builder, MatmulOp matmul, Value rows, 
   SmallVector<int64_t> shape(matmul.getType().getShape());
   shape[dim] = typeOf(rows).getDimSize(dim);
   auto type = RankedTensorType::get(shape, matmul.getType().getElementType());
-  return MatmulOp::create(builder, matmul.getLoc(), type, rows, matmul.getRhs(), matmul.getTransposeLhsAttr(),
-                          matmul.getTransposeRhsAttr(), matmul.getPrecisionAttr());
+  auto made = MatmulOp::create(builder, matmul.getLoc(), type, rows, matmul.getRhs(), matmul.getTransposeLhsAttr(),
+                               matmul.getTransposeRhsAttr());
+  setPrecision(made, getPrecision(matmul));
+  return made;
 }

@@ -49,6 +49,9 @@ CpuFeatures detect() {
   cpu.v4 = cpu.v3 && (saved & zmm) == zmm &&
            all(seven.b, bit_AVX512F | bit_AVX512BW | bit_AVX512CD | bit_AVX512DQ | bit_AVX512VL);
   cpu.avx512bf16 = cpu.v4 && seven.a >= 1 && all(sevenOne.a, 1u << 5);
+  Registers vendor = cpuid(0, 0);
+  cpu.slowDotBF16 =
+      vendor.b == signature_INTEL_ebx && vendor.c == signature_INTEL_ecx && vendor.d == signature_INTEL_edx;
   constexpr uint64_t tiles = 0x60000;                        // configuration and data
   constexpr uint32_t amxBF16 = 1u << 22, amxTile = 1u << 24; // not named by every cpuid.h
   cpu.amxbf16 = cpu.avx512bf16 && (saved & tiles) == tiles && all(seven.d, amxBF16 | amxTile) && mayUseTiles();

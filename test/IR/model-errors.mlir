@@ -202,8 +202,14 @@ func.func @layout_grain(%x: tensor<2x8xf32> {comm.layout = #comm.layout<[["tp"],
 // expected-error @+1 {{'comm.entry' belongs on a function}}
 module attributes {comm.entry} {}
 // -----
-func.func @matmul_precision(%a: tensor<2x4xbf16>, %b: tensor<4x2xbf16>) -> tensor<2x2xbf16> {
-  // expected-error @+1 {{C5: precision is for f32 operands, got 'tensor<2x4xbf16>'}}
-  %y = comm.matmul %a, %b precision bf16 : tensor<2x4xbf16>, tensor<4x2xbf16> -> tensor<2x2xbf16>
+func.func @precision_type(%a: tensor<2x4xbf16>, %b: tensor<4x2xbf16>) -> tensor<2x2xbf16> {
+  // expected-error @+1 {{'comm.precision' is for f32 operands, the result is 'tensor<2x2xbf16>'}}
+  %y = comm.matmul %a, %b {comm.precision = "bf16"} : tensor<2x4xbf16>, tensor<4x2xbf16> -> tensor<2x2xbf16>
   return %y : tensor<2x2xbf16>
+}
+// -----
+func.func @precision_name(%a: tensor<2x4xf32>, %b: tensor<4x2xf32>) -> tensor<2x2xf32> {
+  // expected-error @+1 {{'comm.precision' is "bf16" on comm.matmul and comm.attention or "f16" on comm.matmul, got "int8"}}
+  %y = comm.matmul %a, %b {comm.precision = "int8"} : tensor<2x4xf32>, tensor<4x2xf32> -> tensor<2x2xf32>
+  return %y : tensor<2x2xf32>
 }

@@ -8,6 +8,7 @@
 #include "comm/Executable/Executable.h"
 #include "comm/Export/Export.h"
 #include "comm/IR/CommOps.h"
+#include "comm/IR/Precision.h"
 #include "comm/Import/Import.h"
 #include "comm/Proof/Certificate.h"
 #include "comm/Proof/Equality.h"
@@ -287,7 +288,7 @@ int Compiler::checkPredictions() {
 void Compiler::noteUnused() {
   double judged = 0, overlapped = 0;
   bool narrows = false;
-  module->walk([&](MatmulOp product) { narrows |= product.getPrecision().has_value(); });
+  module->walk([&](Operation *op) { narrows |= !getPrecision(op).empty(); });
   for (func::FuncOp function : module->getOps<func::FuncOp>())
     if (auto predicted = function->getAttrOfType<DictionaryAttr>(kPredictedAttr)) {
       judged += cast<FloatAttr>(predicted.get("judged")).getValueAsDouble();

@@ -99,13 +99,6 @@ def Comm_ScatterKind : I32EnumAttr<"ScatterKind", "how an update joins the eleme
 }
 def Comm_ScatterKindAttr : EnumAttr<Comm_Dialect, Comm_ScatterKind, "scatter_kind">;
 
-def Comm_Precision : I32EnumAttr<"Precision", "how f32 operands of a product are rounded", [
-    I32EnumAttrCase<"BF16", 0, "bf16">, I32EnumAttrCase<"F16", 1, "f16">]> {
-  let cppNamespace = "::mlir::comm";
-  let genSpecializedAttr = 0;
-}
-def Comm_PrecisionAttr : EnumAttr<Comm_Dialect, Comm_Precision, "precision">;
-
 def Comm_FloatTensor : Type<And<[RankedTensorOf<[AnyFloat]>.predicate, HasStaticShapePred]>,
                                       "statically shaped tensor of floats", "::mlir::RankedTensorType">;
 def Comm_IndexTensor : Type<And<[RankedTensorOf<[I32, I64]>.predicate, HasStaticShapePred]>,

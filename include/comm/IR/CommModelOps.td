@@ -58,24 +58,16 @@ def Comm_MatmulOp : Comm_ModelOp<"matmul", [Comm_OwnFlops, Comm_InferTypes]> {
   let summary = "batched matrix product";
   let description = [{
     lhs [batch.., m, k] times rhs [batch.., k, n]; `transpose_lhs` / `transpose_rhs` say that the last two dimensions are stored the other way.
-    Batch dimensions broadcast as in numpy. Narrow floats are multiplied exactly and summed in f32. `precision bf16`: both f32 operands are rounded to
-    bf16 first, sums and result stay f32; `precision f16`: the right one is rounded to f16. Rounding is to nearest even; numbers below the normal ones
-    may count as zero.
-    (C1) Ranks are at least 2. (C2) k agrees. (C3) Batch sizes are equal or 1. (C4) Equal element types. (C5) `precision` is for f32 operands.
+    Batch dimensions broadcast as in numpy. (C1) Ranks are at least 2. (C2) k agrees. (C3) Batch sizes are equal or 1. (C4) Equal element types.
     Cost: 2*batch*m*n*k FLOPs; bytes of operands and result.
     ```mlir
     %y = comm.matmul %x, %w : tensor<4x8xf32>, tensor<8x16xf32> -> tensor<4x16xf32>
-    %z = comm.matmul %x, %w precision bf16 : tensor<4x8xf32>, tensor<8x16xf32> -> tensor<4x16xf32>
     ```
   }];
-  let arguments = (ins Comm_AnyTensor:$lhs, Comm_AnyTensor:$rhs, UnitAttr:$transpose_lhs, UnitAttr:$transpose_rhs,
-                       OptionalAttr<Comm_PrecisionAttr>:$precision);
+  let arguments = (ins Comm_AnyTensor:$lhs, Comm_AnyTensor:$rhs, UnitAttr:$transpose_lhs, UnitAttr:$transpose_rhs);
   let results = (outs Comm_AnyTensor:$result);
-  let assemblyFormat = [{$lhs (`transposed` $transpose_lhs^)? `,` $rhs (`transposed` $transpose_rhs^)? (`precision` $precision^)? attr-dict
+  let assemblyFormat = [{$lhs (`transposed` $transpose_lhs^)? `,` $rhs (`transposed` $transpose_rhs^)? attr-dict
                          `:` type($lhs) `,` type($rhs) `->` type($result)}];
-  let builders = [OpBuilder<(ins "::mlir::Value":$lhs, "::mlir::Value":$rhs, "::mlir::UnitAttr":$transposeLhs, "::mlir::UnitAttr":$transposeRhs),
-                            [{ build($_builder, $_state, lhs, rhs, transposeLhs, transposeRhs, PrecisionAttr()); }]>];
-  let hasVerifier = 1; // C5
 }
 
 def Comm_AttentionOp : Comm_ModelOp<"attention", [AttrSizedOperandSegments, Comm_OwnFlops, Comm_InferTypes]> {

@@ -56,7 +56,8 @@ bool attention(const exe::Program &program, const exe::Command &c, cost::Attenti
     return false;
   const auto *causal = attr<int64_t>(c, "causal");
   const auto *offset = attr<int64_t>(c, "causal_offset");
-  q.dtype = exe::dtypeName(query->dtype);
+  const auto *precision = attr<std::string>(c, "precision");
+  q.dtype = precision ? *precision : exe::dtypeName(query->dtype);
   q.batch = query->shape[0];
   q.heads = query->shape[1];
   q.newTokens = query->shape[2];

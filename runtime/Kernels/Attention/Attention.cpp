@@ -2,7 +2,8 @@
 // One iteration is a batch entry and a kv head with all query heads that use it: their rows are contiguous in q, so K
 // is packed once for the group and never repeated. Query tiles x key tiles: S = Q K^T and O += P V on the micro-kernel;
 // a row of O is rescaled only when its maximum moves; key tiles that no row of a query tile may see are skipped. Few
-// rows (decode) use dot products on K as it lies.
+// rows (decode) use dot products on K as it lies. Where both products are of bf16 and the CPU has a unit for them, K
+// and V are packed as pairs, and query and weights are rounded for each tile.
 //===----------------------------------------------------------------------===//
 #include "runtime/Kernels/Convert.h"
 #include "runtime/Kernels/Matmul/ChooseMicroKernel.h"
@@ -17,7 +18,7 @@ using namespace comm;
 using namespace comm::rt;
 
 namespace {
-constexpr int64_t queryTile = 56, keyTile = 256, decodeRows = 8, padding = 16;
+constexpr int64_t widestTile = 64, keyTile = 256, decodeRows = 8, padding = 16;
 constexpr float lowest = -std::numeric_limits<float>::infinity();
 
 int64_t roundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -33,18 +34,22 @@ struct AttentionShape {
 
 class AttentionKernel : public Kernel {
 public:
-  AttentionKernel(const AttentionShape &shape, const MicroKernel *micro, std::string prefix)
-      : s(shape), micro(micro), prefix(std::move(prefix)), width(exe::byteWidth(shape.type)),
-        valueLd(roundUp(shape.valueDepth, micro->width)) {}
+  AttentionKernel(const AttentionShape &shape, const MicroKernel *micro, const NarrowKernel *unit, std::string prefix)
+      : s(shape), micro(micro), unit(unit), prefix(std::move(prefix)), width(exe::byteWidth(shape.type)),
+        valueLd(roundUp(shape.valueDepth, micro->width)), queryTile(unit ? widestTile : 56) {}
   int64_t iterations() const override { return s.queryHeads && s.queries && s.valueDepth ? s.batches * s.kvHeads : 0; }
   int64_t rows() const override { return iterations() ? s.batches : 0; }
   bool readsOwnRow(size_t input) const override { return input < 3; }
   using Kernel::run;
   Status run(void *const *ins, void *const *outs, int64_t begin, int64_t end) override {
-    for (int64_t i = begin; i < end; ++i)
-      if (!group(ins, outs, i / s.kvHeads, i % s.kvHeads))
-        return {Code::OutOfMemory, prefix + "no memory for scratch space"};
-    return Status::ok();
+    bool hasMemory = true;
+    if (unit)
+      unit->begin();
+    for (int64_t i = begin; i < end && hasMemory; ++i)
+      hasMemory = group(ins, outs, i / s.kvHeads, i % s.kvHeads);
+    if (unit)
+      unit->end();
+    return hasMemory ? Status::ok() : Status{Code::OutOfMemory, prefix + "no memory for scratch space"};
   }
 
 private:
@@ -58,14 +63,20 @@ private:
     int64_t batch = 0, firstHead = 0, rows = 0, length = 0; ///< length: keys that exist for this batch entry
     const char *mask = nullptr;
     bool decode = false;
-    Rows keys, values; ///< keys: row-major when decode, else packed panels of `micro->width` keys
+    Rows keys, values;  ///< keys: row-major when decode, else packed panels of `micro->width` keys
+    bool pairs = false; ///< both as panels of pairs instead:
+    const char *keyPairs = nullptr, *valuePairs = nullptr;
+    int64_t keyPanel = 0, valuePanel = 0; ///< bytes
   };
   struct Tile {
     int64_t first = 0, rows = 0, ldq = 0, lds = 0;
     float *q = nullptr, *scores = nullptr, *sums = nullptr, *maxima = nullptr, *out = nullptr;
+    char *packedQuery = nullptr, *packedWeights = nullptr; ///< for the unit
   };
 
   bool group(void *const *ins, void *const *outs, int64_t batch, int64_t kvHead) const;
+  bool packPairs(Group &g, const char *k, const char *v, int64_t used) const;
+  bool packRows(Group &g, const char *k, const char *v, int64_t used) const;
   void queryTileRun(const Group &g, Tile &t) const;
   void scoresOf(const Group &g, const Tile &t, int64_t key, int64_t columns) const;
   void softmaxRow(const Group &g, const Tile &t, int64_t row, int64_t key, int64_t columns) const;
@@ -80,29 +91,34 @@ private:
 
   AttentionShape s;
   const MicroKernel *micro;
+  const NarrowKernel *unit; ///< null: products in f32
   std::string prefix;
-  int64_t width, valueLd;
+  int64_t width, valueLd, queryTile;
 };
 
-bool AttentionKernel::group(void *const *ins, void *const *outs, int64_t batch, int64_t kvHead) const {
-  Group g;
-  g.batch = batch;
-  // Query heads h with h * kvHeads / queryHeads == kvHead.
-  g.firstHead = (kvHead * s.queryHeads + s.kvHeads - 1) / s.kvHeads;
-  int64_t nextHead = ((kvHead + 1) * s.queryHeads + s.kvHeads - 1) / s.kvHeads;
-  g.rows = (nextHead - g.firstHead) * s.queries;
-  g.mask = s.hasMask ? static_cast<const char *>(ins[3]) : nullptr;
-  g.length = s.keys;
-  if (s.hasLengths)
-    g.length = std::clamp<int64_t>(static_cast<const int64_t *>(ins[s.hasMask ? 4 : 3])[batch], 0, s.keys);
-  g.decode = g.rows <= decodeRows;
-  int64_t used = 0; // keys that any row sees
-  for (int64_t q = 0; q < s.queries; ++q)
-    used = std::max(used, visible(g, q));
+/// Keys [used, depth] transposed and values [used, valueDepth], as the unit wants them.
+bool AttentionKernel::packPairs(Group &g, const char *k, const char *v, int64_t used) const {
+  bool isF32 = s.type == exe::DType::F32;
+  RightMatrix keys{k, s.depth, used, true, PanelType::BF16, isF32, unit->depth};
+  RightMatrix values{v, used, s.valueDepth, false, PanelType::BF16, isF32, unit->depth};
+  int64_t w = unit->width, keyPanels = roundUp(used, w) / w, valuePanels = valueLd / w;
+  g.pairs = true;
+  g.keyPanel = keys.depth() * w * 2;
+  g.valuePanel = values.depth() * w * 2;
+  int64_t keyBytes = keyPanels * g.keyPanel;
+  char *space = static_cast<char *>(scratch(ScratchSlot::PackB, keyBytes + valuePanels * g.valuePanel));
+  if (!space)
+    return false;
+  packPanels(keys, w, 0, keyPanels, space);
+  packPanels(values, w, 0, valuePanels, space + keyBytes);
+  g.keyPairs = space;
+  g.valuePairs = space + keyBytes;
+  return true;
+}
 
-  int64_t w = micro->width, kv = batch * s.kvHeads + kvHead;
-  const char *k = static_cast<const char *>(ins[1]) + kv * s.keys * s.depth * width;
-  const char *v = static_cast<const char *>(ins[2]) + kv * s.keys * s.valueDepth * width;
+/// Keys and values in f32: panels of keys, or all as it lies.
+bool AttentionKernel::packRows(Group &g, const char *k, const char *v, int64_t used) const {
+  int64_t w = micro->width;
   bool convertKeys = s.type != exe::DType::F32, copyValues = convertKeys || valueLd != s.valueDepth;
   int64_t rowFloats = convertKeys ? used * s.depth : 0, packFloats = g.decode ? 0 : roundUp(used, w) * s.depth;
   int64_t valueFloats = copyValues ? used * valueLd : 0;
@@ -128,14 +144,44 @@ bool AttentionKernel::group(void *const *ins, void *const *outs, int64_t batch, 
     }
     g.values = {space, valueLd};
   }
+  return true;
+}
+
+bool AttentionKernel::group(void *const *ins, void *const *outs, int64_t batch, int64_t kvHead) const {
+  Group g;
+  g.batch = batch;
+  // Query heads h with h * kvHeads / queryHeads == kvHead.
+  g.firstHead = (kvHead * s.queryHeads + s.kvHeads - 1) / s.kvHeads;
+  int64_t nextHead = ((kvHead + 1) * s.queryHeads + s.kvHeads - 1) / s.kvHeads;
+  g.rows = (nextHead - g.firstHead) * s.queries;
+  g.mask = s.hasMask ? static_cast<const char *>(ins[3]) : nullptr;
+  g.length = s.keys;
+  if (s.hasLengths)
+    g.length = std::clamp<int64_t>(static_cast<const int64_t *>(ins[s.hasMask ? 4 : 3])[batch], 0, s.keys);
+  g.decode = g.rows <= decodeRows;
+  int64_t used = 0; // keys that any row sees
+  for (int64_t q = 0; q < s.queries; ++q)
+    used = std::max(used, visible(g, q));
+
+  int64_t kv = batch * s.kvHeads + kvHead;
+  const char *k = static_cast<const char *>(ins[1]) + kv * s.keys * s.depth * width;
+  const char *v = static_cast<const char *>(ins[2]) + kv * s.keys * s.valueDepth * width;
+  if (!(unit && !g.decode ? packPairs(g, k, v, used) : packRows(g, k, v, used)))
+    return false;
 
   Tile t;
   t.ldq = s.depth + padding;
   t.lds = keyTile + padding;
   int64_t most = std::min(queryTile, g.rows);
-  float *work = static_cast<float *>(scratch(ScratchSlot::Scores, most * (t.ldq + t.lds + valueLd + 2) * 4));
+  int64_t floats = roundUp(most * (t.ldq + t.lds + valueLd + 2), 16); // packed operands behind them are aligned
+  int64_t queryBytes = g.pairs ? unit->leftBytes(most, s.depth) : 0,
+          weightBytes = g.pairs ? unit->leftBytes(most, keyTile) : 0;
+  float *work = static_cast<float *>(
+      scratch(ScratchSlot::Scores, floats * 4 + roundUp(queryBytes, 64) + roundUp(weightBytes, 64)));
   if (!work)
     return false;
+  t.packedQuery = reinterpret_cast<char *>(work + floats);
+  t.packedWeights = t.packedQuery + roundUp(queryBytes, 64);
   t.q = work;
   t.scores = t.q + most * t.ldq;
   t.out = t.scores + most * t.lds;
@@ -152,6 +198,8 @@ bool AttentionKernel::group(void *const *ins, void *const *outs, int64_t batch, 
       for (int64_t d = 0; d < s.depth; ++d)
         t.q[r * t.ldq + d] *= s.scale;
     }
+    if (g.pairs)
+      unit->packLeft(true, t.q, t.ldq, t.rows, s.depth, t.packedQuery);
     queryTileRun(g, t);
     for (int64_t r = 0; r < t.rows; ++r) {
       float *row = t.out + r * valueLd;
@@ -177,6 +225,12 @@ void AttentionKernel::queryTileRun(const Group &g, Tile &t) const {
     scoresOf(g, t, key, columns);
     for (int64_t r = 0; r < t.rows; ++r)
       softmaxRow(g, t, r, key, columns);
+    if (g.pairs) {
+      unit->packLeft(true, t.scores, t.lds, t.rows, columns, t.packedWeights);
+      unit->multiply(t.rows, columns, t.packedWeights, valueLd / w, g.valuePairs + key * unit->width * 2, g.valuePanel,
+                     t.out, valueLd, true);
+      continue;
+    }
     const float *v = g.values.data + key * g.values.ld;
     if (t.rows == 1) {
       micro->row[0](valueLd / w, columns, t.scores, v, g.values.ld, w, t.out, true);
@@ -199,6 +253,9 @@ void AttentionKernel::scoresOf(const Group &g, const Tile &t, int64_t key, int64
     return;
   }
   int64_t w = micro->width, step = std::min(micro->maxRows, t.rows);
+  if (g.pairs)
+    return unit->multiply(t.rows, s.depth, t.packedQuery, roundUp(columns, w) / w, g.keyPairs + key / w * g.keyPanel,
+                          g.keyPanel, t.scores, t.lds, false);
   for (int64_t c = 0; c < columns; c += w)
     for (int64_t r = 0; r < t.rows; r += step)
       micro->tile[0](std::min(step, t.rows - r), s.depth, t.q + r * t.ldq, t.ldq, g.keys.data + (key + c) * s.depth, w,
@@ -311,7 +368,9 @@ Status readShapes(const Preparation &p, AttentionShape &s) {
 } // namespace
 
 Status comm::rt::prepareAttention(const Preparation &p, std::unique_ptr<Kernel> &out) {
-  if (Status s = p.check(3, 5, 1, {"scale", "causal", "causal_offset", "softcap", "has_mask", "has_lengths"}); !s)
+  if (Status s =
+          p.check(3, 5, 1, {"scale", "causal", "causal_offset", "softcap", "has_mask", "has_lengths", "precision"});
+      !s)
     return s;
   AttentionShape shape;
   double scale = 1, softcap = 0;
@@ -338,11 +397,23 @@ Status comm::rt::prepareAttention(const Preparation &p, std::unique_ptr<Kernel> 
     return p.bad("'scale' must be finite and 'softcap' finite and not negative");
   if (Status s = readShapes(p, shape); !s)
     return s;
+  bool isNarrow = p.command.attrs.count("precision") > 0;
+  if (isNarrow) {
+    const auto *precision = std::get_if<std::string>(&p.command.attrs.at("precision"));
+    if (!precision || *precision != "bf16" || shape.type != exe::DType::F32)
+      return p.bad("attribute 'precision' is \"bf16\", of f32 operands");
+  }
   // Beyond these bounds nothing or everything is visible.
   shape.causalOffset = std::clamp(shape.causalOffset, -shape.queries - 1, shape.keys);
   const MicroKernel *micro = nullptr;
   if (Status s = chooseMicroKernel(p.context.microKernel, micro); !s)
     return s;
-  out = std::make_unique<AttentionKernel>(shape, micro, p.prefix());
+  const NarrowKernel *unit = nullptr;
+  if (isNarrow || shape.type == exe::DType::BF16)
+    if (Status s = chooseNarrowKernel(p.context.microKernel, unit); !s)
+      return s;
+  if (unit && unit->width != micro->width) // both work on the same scores
+    unit = nullptr;
+  out = std::make_unique<AttentionKernel>(shape, micro, unit, p.prefix());
   return Status::ok();
 }

@@ -85,7 +85,7 @@ Status comm::rt::chooseNarrowKernel(MicroKernelChoice choice, const NarrowKernel
   switch (choice) {
   case MicroKernelChoice::Auto:
   case MicroKernelChoice::Builtin:
-    out = kernels.empty() ? nullptr : kernels.back();
+    out = kernels.empty() || (kernels.back() == avx512NarrowKernel() && cpu.slowDotBF16) ? nullptr : kernels.back();
     return Status::ok();
   case MicroKernelChoice::Avx512BF16:
     return named(avx512NarrowKernel(), "avx512bf16");

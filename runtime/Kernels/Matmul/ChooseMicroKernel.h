@@ -14,7 +14,8 @@ Status chooseMicroKernel(MicroKernelChoice choice, const MicroKernel *&out, cons
 
 /// The units for bf16 that this build and CPU have, the best one last.
 std::vector<const NarrowKernel *> availableNarrowKernels(const CpuFeatures &cpu = cpuFeatures());
-/// What multiplies bf16 under a choice; null: products are computed in f32. DeviceMissing as above.
+/// What multiplies bf16 under a choice; null: products are computed in f32, which is what Auto and Builtin take where
+/// the unit is slower. DeviceMissing as above.
 Status chooseNarrowKernel(MicroKernelChoice choice, const NarrowKernel *&out, const CpuFeatures &cpu = cpuFeatures());
 
 } // namespace comm::rt

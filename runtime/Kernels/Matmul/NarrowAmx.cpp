@@ -191,33 +191,29 @@ void multiply(int64_t rows, int64_t k, const void *left, int64_t panels, const v
   const char *a = static_cast<const char *>(left), *b = static_cast<const char *>(right);
   if (rows <= tileRows)
     return fewRows(rows, k, a, panels, b, panelStride, c, ldc, accumulate);
-  constexpr int64_t block = 16; // steps, 512 of k: a panel's part stays in the first cache level
+  // The whole depth at once: storing C costs more than operands that come from the second cache level.
   int64_t steps = stepsOf(k), rowStride = steps * tileBytes, pieces = (rows + 31) / 32;
-  for (int64_t p = 0; p < panels; ++p)
-    for (int64_t s = 0; s < steps; s += block) {
-      int64_t some = steps - s < block ? steps - s : block;
-      const char *part = b + p * panelStride + s * stepBytes;
-      // The part after this one comes from memory while this one is used again and again.
-      const char *next = s + some < steps ? part + some * stepBytes : b + (p + 1) * panelStride;
-      bool isLast = s + some >= steps && p + 1 >= panels, more = accumulate || s > 0;
-      int64_t lines = isLast ? 0 : (stepBytes / 64 + pieces - 1) / pieces;
-      for (int64_t i = 0; i < rows; i += 32, next += some * lines * 64) {
-        const char *a0 = a + i / tileRows * rowStride + s * tileBytes;
-        float *at = c + i * ldc + p * width;
-        int64_t here = rows - i < 32 ? rows - i : 32;
-        if (here <= tileRows) {
-          fewRows(here, some * depth, a0, 1, part, panelStride, at, ldc, more);
-        } else if (here == 32) {
-          twoRowTiles(some, a0, a0 + rowStride, part, {next, lines},
-                      {{at, at + 16, at + 16 * ldc, at + 16 * ldc + 16}, ldc}, more);
-        } else {
-          Beside beside(here, width, at, ldc, more);
-          float *to = beside.own;
-          twoRowTiles(some, a0, a0 + rowStride, part, {next, lines},
-                      {{to, to + 16, to + 16 * width, to + 16 * width + 16}, width}, more);
-        }
+  for (int64_t p = 0; p < panels; ++p) {
+    const char *panel = b + p * panelStride;
+    // The panel after this one comes from memory while this one is used again and again.
+    Ahead ahead{panel + panelStride, p + 1 < panels ? (stepBytes / 64 + pieces - 1) / pieces : 0};
+    for (int64_t i = 0; i < rows; i += 32, ahead.next += steps * ahead.lines * 64) {
+      const char *a0 = a + i / tileRows * rowStride;
+      float *at = c + i * ldc + p * width;
+      int64_t here = rows - i < 32 ? rows - i : 32;
+      if (here <= tileRows) {
+        fewRows(here, k, a0, 1, panel, panelStride, at, ldc, accumulate);
+      } else if (here == 32) {
+        twoRowTiles(steps, a0, a0 + rowStride, panel, ahead, {{at, at + 16, at + 16 * ldc, at + 16 * ldc + 16}, ldc},
+                    accumulate);
+      } else {
+        Beside beside(here, width, at, ldc, accumulate);
+        float *to = beside.own;
+        twoRowTiles(steps, a0, a0 + rowStride, panel, ahead,
+                    {{to, to + 16, to + 16 * width, to + 16 * width + 16}, width}, accumulate);
       }
     }
+  }
 }
 
 constexpr comm::rt::NarrowKernel kernel = {"amx 32x32", width, depth, leftBytes, packLeft, multiply, begin, end};

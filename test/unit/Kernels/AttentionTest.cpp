@@ -19,6 +19,7 @@ struct Attention {
   int64_t offset = 0;
   MicroKernelChoice micro = MicroKernelChoice::Auto;
   Tensor *mask = nullptr, *lengths = nullptr;
+  bool narrow = false; ///< f32 with precision bf16
 };
 
 std::vector<double> reference(const Attention &a, const Tensor &q, const Tensor &k, const Tensor &v) {
@@ -69,6 +70,8 @@ Case makeCase(const Attention &a) {
                        {"causal_offset", a.offset},
                        {"has_mask", int64_t(a.mask != nullptr)},
                        {"has_lengths", int64_t(a.lengths != nullptr)}});
+  if (a.narrow)
+    c.command.attrs["precision"] = std::string("bf16");
   c.micro = a.micro;
   return c;
 }
@@ -78,17 +81,39 @@ void check(const Attention &a, const std::string &what) {
   Tensor k = Tensor::random(a.type, {a.batches, a.kvHeads, a.keys, a.depth}, 2, -2, 2);
   Tensor v = Tensor::random(a.type, {a.batches, a.kvHeads, a.keys, a.valueDepth}, 3, -2, 2);
   Tensor y = Tensor::random(a.type, {a.batches, a.heads, a.queries, a.valueDepth}, 4, 5, 6);
+  for (Tensor *t : {&q, &k, &v}) // numbers of bf16: what remains is the rounding of the weights
+    for (int64_t i = 0; a.narrow && i < t->size(); ++i)
+      t->set(i, fromBF16(toBF16(float(t->get(i)))));
   std::vector<Tensor *> ins = {&q, &k, &v};
   if (a.mask)
     ins.push_back(a.mask);
   if (a.lengths)
     ins.push_back(a.lengths);
   EXPECT_OK(makeCase(a).run(ins, {&y}, 2));
-  double tolerance = a.type == DType::F32 ? 4e-6 : a.type == DType::F16 ? 2e-3 : 2e-2;
+  double tolerance = a.narrow ? 2e-2 : a.type == DType::F32 ? 4e-6 : a.type == DType::F16 ? 2e-3 : 2e-2;
   expectNear(y.values(), reference(a, q, k, v), tolerance, what);
 }
 
 } // namespace
+
+TEST(Attention, RoundedToBF16) {
+  Tensor lengths(DType::I64, {2});
+  lengths.set(0, 300);
+  lengths.set(1, 41);
+  Tensor mask = Tensor::random(DType::F32, {1, 1, 130, 300}, 8, -3, 1);
+  for (MicroKernelChoice micro : choices())
+    for (int mode = 0; mode < 5; ++mode)
+      for (int64_t depth : {20, 64}) {
+        Attention a;
+        a.micro = micro, a.narrow = mode < 4, a.type = a.narrow ? DType::F32 : DType::BF16;
+        a.batches = 2, a.heads = 4, a.kvHeads = 2, a.queries = 130, a.keys = 300;
+        a.depth = depth, a.valueDepth = depth + 5, a.scale = 0.25; // a power of two rounds nothing
+        a.causal = mode != 1, a.offset = 170;
+        a.lengths = mode == 2 ? &lengths : nullptr;
+        a.mask = mode == 3 ? &mask : nullptr;
+        check(a, "micro " + std::to_string(int(micro)) + " mode " + std::to_string(mode));
+      }
+}
 
 TEST(Attention, OddSizesAndGroupedHeads) {
   for (MicroKernelChoice micro : choices())

@@ -300,6 +300,14 @@ TEST(Narrow, Refuses) {
   CpuFeatures none;
   EXPECT_TRUE(bool(chooseNarrowKernel(MicroKernelChoice::Auto, unit, none)));
   EXPECT_EQ(unit, nullptr);
+  CpuFeatures pairs;
+  pairs.avx512bf16 = pairs.slowDotBF16 = true;
+  EXPECT_TRUE(bool(chooseNarrowKernel(MicroKernelChoice::Auto, unit, pairs)));
+  EXPECT_EQ(unit, nullptr); // slower than f32 there
+  EXPECT_EQ(bool(chooseNarrowKernel(MicroKernelChoice::Avx512BF16, unit, pairs)), avx512NarrowKernel() != nullptr);
+  pairs.slowDotBF16 = false;
+  EXPECT_TRUE(bool(chooseNarrowKernel(MicroKernelChoice::Auto, unit, pairs)));
+  EXPECT_EQ(unit, avx512NarrowKernel());
   EXPECT_EQ(int(chooseNarrowKernel(MicroKernelChoice::Amx, unit, none).code), int(Code::DeviceMissing));
   EXPECT_EQ(int(chooseNarrowKernel(MicroKernelChoice::Avx512BF16, unit, none).code), int(Code::DeviceMissing));
 }
