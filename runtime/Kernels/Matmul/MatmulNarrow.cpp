@@ -34,7 +34,8 @@ public:
     packed = packWeight(cache, b.constantKey, rightMatrix(static_cast<const char *>(b.constant)), s.matricesB, w,
                         packedHere);
   }
-  int64_t iterations() const override { return s.m ? s.batches * panels : 0; }
+  /// Panels of one block of rows after the other: threads that take whole blocks pack each row of A once.
+  int64_t iterations() const override { return s.m ? s.batches * blocks() * panels : 0; }
   int64_t packedBytes() const override { return packed && packedHere ? packed->memory.bytes() : 0; }
   bool readsInput(size_t index) const override { return index != 1 || !packed; }
   using Kernel::run;
@@ -45,7 +46,9 @@ private:
     return {data, s.k, s.n, s.transposeB, type, dtype == exe::DType::F32, unit ? unit->depth : 0};
   }
   int64_t panelBytes() const { return depth * w * 2; }
-  bool product(const char *a, const char *b, const char *panelsOfB, char *y, int64_t begin, int64_t end);
+  /// Blocks of rows that are dealt out; B that is packed on the fly is packed once for all rows.
+  int64_t blocks() const { return packed ? (s.m + blockRows - 1) / blockRows : 1; }
+  bool product(const char *a, const char *b, char *y, int64_t begin, int64_t end);
   bool rowBlock(const char *a, const char *right, char *y, int64_t begin, int64_t end, int64_t row, int64_t rows);
   char *packLeft(const char *a, int64_t row, int64_t rows, int64_t k0, int64_t some);
   void multiply(int64_t rows, int64_t k, const char *left, int64_t count, const char *right, float *c, int64_t ldc,
@@ -100,7 +103,7 @@ void NarrowMatmul::multiply(int64_t rows, int64_t k, const char *left, int64_t c
     for (int64_t t = 0, i = 0; t < tiles; ++t) {
       int64_t next = rows * (t + 1) / tiles;
       micro->tile[int(type)](next - i, k, a + i * lda, lda, right + p * panelBytes(), w, c + i * ldc + p * w, ldc,
-                             accumulate);
+                             accumulate, {});
       i = next;
     }
 }
@@ -132,21 +135,17 @@ bool NarrowMatmul::rowBlock(const char *a, const char *right, char *y, int64_t b
   return true;
 }
 
-/// Columns of panels [begin, end) of one product.
-bool NarrowMatmul::product(const char *a, const char *b, const char *panelsOfB, char *y, int64_t begin, int64_t end) {
-  int64_t chunk = panelsOfB ? end - begin : std::max<int64_t>(1, chunkBytes / panelBytes());
+/// Columns of panels [begin, end) of one product whose B is packed on the fly.
+bool NarrowMatmul::product(const char *a, const char *b, char *y, int64_t begin, int64_t end) {
+  int64_t chunk = std::max<int64_t>(1, chunkBytes / panelBytes());
   for (int64_t p = begin, next = 0; p < end; p = next) {
     next = std::min(end, p + chunk);
-    const char *right = panelsOfB ? panelsOfB + p * panelBytes() : nullptr;
-    if (!panelsOfB) {
-      char *space = static_cast<char *>(scratch(ScratchSlot::PackB, (next - p) * panelBytes()));
-      if (!space)
-        return false;
-      packPanels(rightMatrix(b), w, p, next, space);
-      right = space;
-    }
+    char *space = static_cast<char *>(scratch(ScratchSlot::PackB, (next - p) * panelBytes()));
+    if (!space)
+      return false;
+    packPanels(rightMatrix(b), w, p, next, space);
     for (int64_t row = 0; row < s.m; row += blockRows)
-      if (!rowBlock(a, right, y, p, next, row, std::min(blockRows, s.m - row)))
+      if (!rowBlock(a, space, y, p, next, row, std::min(blockRows, s.m - row)))
         return false;
   }
   return true;
@@ -154,16 +153,20 @@ bool NarrowMatmul::product(const char *a, const char *b, const char *panelsOfB, 
 
 Status NarrowMatmul::run(void *const *ins, void *const *outs, int64_t begin, int64_t end) {
   bool hasMemory = true;
+  int64_t blockSize = ((s.m + blocks() - 1) / blocks() + 31) / 32 * 32; // whole tiles
   if (unit)
     unit->begin();
   for (int64_t i = begin; i < end && hasMemory;) {
-    int64_t batch = i / panels, first = i % panels, last = std::min(panels, first + end - i), matrixA = 0, matrixB = 0;
+    int64_t batch = i / panels / blocks(), row = i / panels % blocks() * blockSize, first = i % panels,
+            last = std::min(panels, first + end - i), rows = std::min(blockSize, s.m - row), matrixA = 0, matrixB = 0;
     s.matricesOf(batch, matrixA, matrixB);
     const char *a = static_cast<const char *>(ins[0]) + matrixA * s.m * s.k * width;
-    const char *b = packed ? nullptr : static_cast<const char *>(ins[1]) + matrixB * s.k * s.n * width;
-    const char *panelsOfB = packed ? packed->memory.data() + matrixB * packed->matrixBytes : nullptr;
     char *y = static_cast<char *>(outs[0]) + batch * s.m * s.n * width;
-    hasMemory = product(a, b, panelsOfB, y, first, last);
+    if (!packed)
+      hasMemory = product(a, static_cast<const char *>(ins[1]) + matrixB * s.k * s.n * width, y, first, last);
+    else if (rows > 0) // the last block may be empty
+      hasMemory = rowBlock(a, packed->memory.data() + matrixB * packed->matrixBytes + first * panelBytes(), y, first,
+                           last, row, rows);
     i += last - first;
   }
   if (unit)
