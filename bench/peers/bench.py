@@ -22,7 +22,7 @@ def variants(work):
         for ranks, th in ((1, 1), (1, 2), (2, 1)):
             add("commc", f"{f} {ranks}x{th}", "worker_commc.py", f"{f}:{ranks}", th)
     for ranks, th in ((1, 1), (1, 2), (2, 1)):
-        add("commc", f"bf16 {ranks}x{th}", "worker_commc.py", f"plain:{ranks}+bf16", th)
+        add("commc", f"bf16 {ranks}x{th}", "worker_commc.py", f"{'dense' if work == 'W4' else 'plain'}:{ranks}+bf16", th)
     for f in forms:
         for th in (1, 2):
             if f == "dense" and th == 1:
@@ -31,7 +31,8 @@ def variants(work):
     for f in {"W3": ["plain", "fused", "int4a0"]}.get(work[:2], ["plain"]):
         for th in (1, 2):
             add("openvino", f"{f} {th}t", "worker_ov.py", f, th)
-    add("openvino", "plain+bf16 default 2t", "worker_ov.py", "plain+default", 2)
+    for th in (1, 2):
+        add("openvino", f"plain+bf16 default {th}t", "worker_ov.py", "plain+default", th)
     two = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     one = {"XLA_FLAGS": ""}
     if work == "W4":

@@ -28,7 +28,8 @@ bool usesNativeCode(const exe::Executable &exe, bool reference) {
 /// Products that a unit for bf16 may compute.
 static bool multipliesBF16(const exe::Program &program) {
   return std::any_of(program.commands.begin(), program.commands.end(), [&](const exe::Command &c) {
-    return c.op == "matmul" && (c.attrs.count("precision") || program.values[c.inputs[0]].dtype == exe::DType::BF16);
+    return (c.op == "matmul" || c.op == "attention") &&
+           (c.attrs.count("precision") || program.values[c.inputs[0]].dtype == exe::DType::BF16);
   });
 }
 

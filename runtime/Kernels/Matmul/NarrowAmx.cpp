@@ -62,9 +62,12 @@ struct Block {
 };
 template <int Tiles> inline void loadC(const Block &block, bool accumulate) {
   if (!accumulate) {
-    _tile_zero(0), _tile_zero(1);
-    if constexpr (Tiles == 4)
-      _tile_zero(2), _tile_zero(3);
+    _tile_zero(0);
+    _tile_zero(1);
+    if constexpr (Tiles == 4) {
+      _tile_zero(2);
+      _tile_zero(3);
+    }
     return;
   }
   _tile_loadd(0, block.c[0], block.ldc * 4);
