@@ -91,6 +91,10 @@ Fill comm::resultFill(Operation *op, ArrayRef<std::optional<Fill>> fills) {
   auto plain = [&] { return anyBad ? Fill::bad() : Fill::finite(); };
   return TypeSwitch<Operation *, Fill>(op)
       .Case([&](MatmulOp) { return product(); })
+      .Case([&](QuantizedMatmulOp) { // zero bytes are no zero weights, but a zero scale makes them so
+        bool zero = (fills[0] && fills[0]->isZero()) || (fills[2] && fills[2]->isZero());
+        return anyBad ? Fill::bad() : zero ? Fill::known(0) : Fill::finite();
+      })
       .Case([&](AttentionOp) { return !anyBad && fills[2] && fills[2]->isZero() ? Fill::known(0) : plain(); })
       .Case([&](RMSNormOp norm) {
         return !norm.getEpsilon().isZero() ? (at(0).isZero() ? at(0) : plain()) : Fill::bad();

@@ -118,6 +118,21 @@ cost::GemmQuery OpTimes::query(MatmulOp op) {
   return query;
 }
 
+/// One token reads the integers; many rows are a product like any other.
+static double quantizedUs(const cost::CostModel &model, QuantizedMatmulOp op) {
+  auto input = op.getInput().getType();
+  int64_t k = input.getShape().back(), rows = input.getNumElements() / k, n = op.getType().getShape().back();
+  if (rows < 8)
+    return model.memoryUs({op.getBytes(), 0, dtypeOf(input), ""});
+  cost::GemmQuery query;
+  query.dtype = dtypeOf(input);
+  query.m = rows;
+  query.n = n;
+  query.k = k;
+  query.batch = 1;
+  return model.gemmUs(query);
+}
+
 static cost::AttentionQuery attentionOf(AttentionOp op) {
   cost::AttentionQuery query;
   auto q = op.getQuery().getType(), k = op.getKey().getType();
@@ -141,6 +156,8 @@ double OpTimes::of(Operation *op) const {
       return 0;
   if (auto matmul = dyn_cast<MatmulOp>(op))
     return model->gemmUs(query(matmul));
+  if (auto quantized = dyn_cast<QuantizedMatmulOp>(op))
+    return quantizedUs(*model, quantized);
   if (auto attention = dyn_cast<AttentionOp>(op))
     return model->attentionUs(attentionOf(attention));
   return ofLoop(op, bytesOf(op));

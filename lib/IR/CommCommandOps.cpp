@@ -167,6 +167,7 @@ static const CommandRow kCommands[] = {
     {"unpack_shards", 1, 1, 1, "dim:i axes:S ?grain:i ?rotated:i"},
     {"rank_mask", 1, 1, 1, "axes:S"},
     {"matmul", 2, 2, 1, "?transpose_a:i ?transpose_b:i ?precision:s"},
+    {"quantized_matmul", 3, 4, 1, "bits:i block:i ?signed:i ?k_major:i ?int8:i"},
     {"attention", 3, 5, 1, "scale:f ?causal:i ?causal_offset:i ?softcap:f has_mask:i has_lengths:i ?precision:s"},
     {"embedding", 2, 2, 1, "vocab:i axes:S ?grain:i"},
     {"gather", 2, 2, 1, "axis:i"},

@@ -41,6 +41,42 @@ LogicalResult MatmulOp::inferReturnTypes(INFER_ARGS) {
   return success();
 }
 
+LogicalResult QuantizedMatmulOp::inferReturnTypes(INFER_ARGS) {
+  INFER_ADAPTOR(QuantizedMatmulOp);
+  RankedTensorType input = typeOf(adaptor.getInput()), weights = typeOf(adaptor.getWeights()),
+                   scales = typeOf(adaptor.getScales());
+  // Getters of integer attributes are unsigned.
+  auto bits = static_cast<int64_t>(adaptor.getBits()), block = static_cast<int64_t>(adaptor.getBlock());
+  bool kMajor = adaptor.getKMajor();
+  if ((bits != 4 && bits != 8) || block < 16 || block % 16 != 0 || block > 1024)
+    return emitOptionalError(loc, "C1: expected 4 or 8 bits in blocks of a multiple of 16 up to 1024, got ", bits,
+                             " in blocks of ", block);
+  int64_t k = input.getRank() ? input.getShape().back() : 0, blocks = (k + block - 1) / block;
+  if (k < 1 || weights.getRank() != 3 || !weights.getElementType().isInteger(8) ||
+      weights.getDimSize(kMajor ? 0 : 1) != blocks ||
+      weights.getDimSize(kMajor ? 1 : 2) != (kMajor ? block : block * bits / 8) || (kMajor && k % block != 0))
+    return emitOptionalError(loc, "C2: weights ", weights, " do not hold the ", k, " rows of the product in blocks of ",
+                             block);
+  int64_t n = kMajor ? weights.getDimSize(2) * 8 / bits : weights.getDimSize(0);
+  int64_t rows = kMajor ? blocks : n, columns = kMajor ? n : blocks;
+  auto isOneOr = [](int64_t size, int64_t all) { return size == 1 || size == all; };
+  if (scales.getRank() != 2 || !isOneOr(scales.getDimSize(0), rows) || !isOneOr(scales.getDimSize(1), columns))
+    return emitOptionalError(loc, "C3: expected scales of [", rows, ", ", columns, "] or 1 in a dimension, got ",
+                             scales);
+  if (Value zeros = adaptor.getZeroPoints()) {
+    RankedTensorType type = typeOf(zeros);
+    bool floats = type == scales;
+    auto packed = RankedTensorType::get({scales.getDimSize(0), (scales.getDimSize(1) * bits + 7) / 8},
+                                        IntegerType::get(context, 8));
+    if (!floats && type != packed)
+      return emitOptionalError(loc, "C4: expected zero points ", packed, " or ", scales, ", got ", type);
+  }
+  SmallVector<int64_t> shape(input.getShape());
+  shape.back() = n;
+  results.push_back(RankedTensorType::get(shape, input.getElementType()));
+  return success();
+}
+
 LogicalResult AttentionOp::inferReturnTypes(INFER_ARGS) {
   INFER_ADAPTOR(AttentionOp);
   RankedTensorType q = typeOf(adaptor.getQuery()), k = typeOf(adaptor.getKey()), v = typeOf(adaptor.getValue());

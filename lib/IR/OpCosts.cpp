@@ -25,6 +25,9 @@ int64_t MatmulOp::getFlops() {
   int64_t k = lhs.getDimSize(lhs.getRank() - (getTransposeLhs() ? 2 : 1));
   return 2 * getType().getNumElements() * k;
 }
+int64_t QuantizedMatmulOp::getFlops() {
+  return 2 * getType().getNumElements() * getInput().getType().getShape().back();
+}
 int64_t AttentionOp::getFlops() {
   auto q = getQuery().getType(), k = getKey().getType(), v = getValue().getType();
   int64_t scores = q.getDimSize(0) * q.getDimSize(1) * q.getDimSize(2) * k.getDimSize(2);

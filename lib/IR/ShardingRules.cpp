@@ -57,6 +57,69 @@ ShardingRule MatmulOp::getShardingRule() {
   return b.rule;
 }
 
+/// Rows are free, columns split with their scales, and k splits in whole blocks: a partial sum. What shares a byte
+/// stays together. Rounding to 8 bits is no linear function, so that partial sums do not pass through.
+ShardingRule QuantizedMatmulOp::getShardingRule() {
+  RuleBuilder b;
+  RankedTensorType input = getInput().getType(), weights = typeOf(getWeights()), scales = getScales().getType();
+  int64_t block = getBlock(), bits = getBits(), k = input.getShape().back(), n = getType().getShape().back();
+  bool kMajor = getKMajor();
+  int64_t blocks = weights.getDimSize(kMajor ? 0 : 1);
+  RankedTensorType zeros = getZeroPoints() ? typeOf(getZeroPoints()) : RankedTensorType();
+  bool packed = zeros && zeros.getElementType().isInteger(8) && bits == 4;
+  // Pairs of columns or blocks that share a byte somewhere, as [pairs, 2].
+  bool pairColumns = kMajor && bits == 4, pairBlocks = packed && !kMajor && scales.getDimSize(1) > 1;
+  bool uneven = k % block != 0 || (pairBlocks && blocks % 2 != 0);
+  auto split = [&](int64_t size, bool paired, FactorKind kind) {
+    if (!paired)
+      return DimFactors{b.add(size, kind)};
+    unsigned major = b.add(size / 2, kind);
+    return DimFactors{major, b.add(2, FactorKind::Whole)};
+  };
+  RuleBuilder::Dims rows;
+  for (int64_t size : input.getShape().drop_back())
+    rows.push_back({b.add(size)});
+  DimFactors columns = split(n, pairColumns, FactorKind::Parallel), inBlocks, depth;
+  unsigned bytes = b.add(weights.getDimSize(kMajor ? 1 : 2), FactorKind::Whole);
+  if (uneven) {
+    inBlocks = {b.add(blocks, FactorKind::Whole)};
+    depth = {b.add(k, FactorKind::Whole)};
+  } else {
+    inBlocks = split(blocks, pairBlocks, FactorKind::Reduction);
+    depth = inBlocks;
+    depth.push_back(b.add(block, FactorKind::Whole));
+  }
+  auto inBytes = [&](DimFactors dim, bool paired) {
+    if (paired)
+      dim.pop_back();
+    return dim;
+  };
+  RuleBuilder::Dims x = rows, y = rows;
+  x.push_back(depth);
+  y.push_back(columns);
+  b.rule.operands.push_back(x);
+  if (kMajor)
+    b.rule.operands.push_back({inBlocks, {bytes}, inBytes(columns, pairColumns)});
+  else
+    b.rule.operands.push_back({columns, inBlocks, {bytes}});
+  auto perScale = [&](bool inPairs) {
+    DimFactors first = kMajor ? inBlocks : columns, second = kMajor ? columns : inBlocks;
+    if (inPairs) // an odd last number leaves half a byte
+      second = uneven && !kMajor ? DimFactors{b.add(zeros.getDimSize(1), FactorKind::Whole)} : inBytes(second, true);
+    return RuleBuilder::Dims{scales.getDimSize(0) == 1 ? DimFactors{} : first,
+                             scales.getDimSize(1) == 1 ? DimFactors{} : second};
+  };
+  b.rule.operands.push_back(perScale(false));
+  if (zeros)
+    b.rule.operands.push_back(perScale(packed));
+  b.rule.results = {y};
+  if (!getInt8()) {
+    b.rule.linearIn.assign(getNumOperands(), false);
+    b.rule.linearIn[0] = true;
+  }
+  return b.rule;
+}
+
 ShardingRule AttentionOp::getShardingRule() {
   RuleBuilder b;
   RankedTensorType q = getQuery().getType(), k = getKey().getType(), v = getValue().getType();

@@ -167,6 +167,17 @@ Value EntryImporter::narrowValue(const onnx::Tensor &tensor, Location loc) {
   return b.reshape(b.sliceDim(all, 0, 0, tensor.getNumElements()), tensor.dims);
 }
 
+Value EntryImporter::storedValue(const std::string &name, RankedTensorType type) {
+  auto found = model.initializers.find(name);
+  if (found == model.initializers.end() || found->second->file.empty() || getTensorBytes(type) != found->second->bytes)
+    return nullptr;
+  const onnx::Tensor &tensor = *found->second;
+  OpBuilder::InsertionGuard guard(*builder);
+  builder->setInsertionPointToStart(&function.front());
+  return WeightOp::create(*builder, locOf(name), type, name, tensor.file, tensor.offset, type, ArrayAttr(),
+                          LayoutAttr());
+}
+
 /// Weights stay in the file; integers (shapes, positions), single numbers and masks come in, so that shape arithmetic
 /// folds and what a mask hides is known.
 Value EntryImporter::tensorValue(const onnx::Tensor &tensor, const std::string &name) {

@@ -32,6 +32,8 @@ public:
   /// Notes the graph inputs that `value` is computed from: to be fixed where their values are known.
   void wantConstant(Value value);
   Value tensorValue(const onnx::Tensor &tensor, const std::string &name);
+  /// The bytes of an initializer that lies in a file, as a comm.weight of this type; null when there is none such.
+  Value storedValue(const std::string &name, RankedTensorType type);
 
   std::set<std::string> fixed;  ///< inputs to be replaced by their values; set before run()
   std::set<std::string> wanted; ///< inputs that would have to be; known after run()

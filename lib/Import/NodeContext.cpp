@@ -25,6 +25,12 @@ Value NodeContext::widened(size_t index, Type element) {
   return value;
 }
 
+Value NodeContext::stored(size_t index, ArrayRef<int64_t> shape) {
+  auto type = RankedTensorType::get(shape, ValueBuilder::elementOf(in(index)));
+  Value weight = entry.storedValue(node.inputs[index], type);
+  return weight ? weight : b.reshape(in(index), shape);
+}
+
 LogicalResult NodeContext::fail(const Twine &what, const char *code) {
   entry.problem(code, what, node.describe());
   return failure();

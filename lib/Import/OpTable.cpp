@@ -20,6 +20,7 @@ OpTable::OpTable() {
   addResizeOps(*this);
   addScatterOps(*this);
   addQuantizeOps(*this);
+  addQuantizedMatMulOps(*this);
   addBitOps(*this);
   addSignalOps(*this);
   addExpertOps(*this);

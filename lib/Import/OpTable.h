@@ -40,6 +40,7 @@ void addConvolutionOps(OpTable &table);
 void addResizeOps(OpTable &table);
 void addScatterOps(OpTable &table);
 void addQuantizeOps(OpTable &table);
+void addQuantizedMatMulOps(OpTable &table);
 void addBitOps(OpTable &table);
 void addSignalOps(OpTable &table);
 void addExpertOps(OpTable &table);

@@ -28,5 +28,8 @@ void inlineFunctions(Model &model, Complaints &complaints);
 /// Products of rows sorted by expert, whose parts have sizes known at run time only, become one node of known shape.
 void findGroupedProducts(Model &model);
 
+/// Products with a dequantised weight become one node that keeps the integers.
+void findQuantizedProducts(Model &model);
+
 } // namespace mlir::comm::onnx
 #endif

@@ -98,6 +98,55 @@ Result matmul(MatmulOp op, ArrayRef<HostTensor> in, bool standIns) {
   return one(std::move(out));
 }
 
+/// Integers of `bits` bits in rows of bytes, the lowest bits first.
+struct PackedIntegers {
+  const HostTensor &bytes;
+  int64_t bits, rowBytes;
+  bool isSigned;
+  int64_t at(int64_t row, int64_t column) const {
+    int64_t number = bytes.ints[row * rowBytes + column * bits / 8] >> (column * bits % 8) & ((1 << bits) - 1);
+    return isSigned && number >> (bits - 1) ? number - (int64_t(1) << bits) : number;
+  }
+};
+
+/// Without the rounding that `int8` allows.
+Result quantizedMatmul(QuantizedMatmulOp op, ArrayRef<HostTensor> in, bool standIns) {
+  Field field{standIns};
+  HostTensor out = HostTensor::zeros(op.getType());
+  const HostTensor &x = in[0], &w = in[1], &scales = in[2];
+  int64_t bits = op.getBits(), block = op.getBlock(), k = x.type.getShape().back(), n = out.type.getShape().back();
+  bool kMajor = op.getKMajor(), isSigned = op.getIsSigned();
+  PackedIntegers numbers{w, bits, w.type.getDimSize(2), isSigned};
+  int64_t blocks = w.type.getDimSize(kMajor ? 0 : 1), scaleRows = scales.type.getDimSize(0),
+          scaleColumns = scales.type.getDimSize(1);
+  auto weight = [&](int64_t j, int64_t i) {
+    int64_t group = i / block, row = kMajor ? group : j, column = kMajor ? j : group;
+    row = scaleRows == 1 ? 0 : row, column = scaleColumns == 1 ? 0 : column;
+    double zero = isSigned ? 0 : std::ldexp(1.0, static_cast<int>(bits) - 1);
+    if (op.getZeroPoints()) {
+      const HostTensor &zeros = in[3];
+      zero = zeros.isFloat()
+                 ? zeros.floats[row * scaleColumns + column]
+                 : static_cast<double>(PackedIntegers{zeros, bits, zeros.type.getDimSize(1), isSigned}.at(row, column));
+    }
+    int64_t q = kMajor ? numbers.at(i, j) : numbers.at(j * blocks + group, i % block);
+    return field.mul(field.sub(static_cast<double>(q), zero), scales.floats[row * scaleColumns + column]);
+  };
+  std::vector<double> column(k);
+  for (int64_t j = 0; j < n; ++j) {
+    for (int64_t i = 0; i < k; ++i)
+      column[i] = weight(j, i);
+    for (int64_t row = 0; row * n < out.size(); ++row) {
+      double sum = 0;
+      for (int64_t i = 0; i < k; ++i)
+        sum = field.add(sum, field.mul(x.floats[row * k + i], column[i]));
+      out.floats[row * n + j] = sum;
+    }
+  }
+  roundAll(out, standIns);
+  return one(std::move(out));
+}
+
 Result attention(AttentionOp op, ArrayRef<HostTensor> in, bool standIns) {
   Field field{standIns};
   // The weights of the softmax stay as they are: what is rounded of them differs by implementation.
@@ -386,14 +435,15 @@ double silu(double x) { return x / (1 + std::exp(-x)); }
 } // namespace
 
 bool comm::detail::knowsModelOp(Operation *op) {
-  return isa<MatmulOp, AttentionOp, RMSNormOp, LayerNormOp, SoftmaxOp, RotaryOp, EmbeddingOp, GatherOp, GatherNDOp,
-             GatherElementsOp, GeluOp, SiluOp, ScatterNDOp, TopKOp, WindowsOp>(op);
+  return isa<MatmulOp, QuantizedMatmulOp, AttentionOp, RMSNormOp, LayerNormOp, SoftmaxOp, RotaryOp, EmbeddingOp,
+             GatherOp, GatherNDOp, GatherElementsOp, GeluOp, SiluOp, ScatterNDOp, TopKOp, WindowsOp>(op);
 }
 
 Result comm::detail::evaluateModelOp(Operation *op, ArrayRef<HostTensor> in, const InterpreterOptions &options) {
   bool standIns = options.integerStandIns;
   return TypeSwitch<Operation *, Result>(op)
       .Case([&](MatmulOp m) { return matmul(m, in, standIns); })
+      .Case([&](QuantizedMatmulOp q) { return quantizedMatmul(q, in, standIns); })
       .Case([&](AttentionOp a) { return attention(a, in, standIns); })
       .Case([&](RMSNormOp n) { return norm(n, in, n.getEpsilon().convertToDouble(), false, standIns); })
       .Case([&](LayerNormOp n) { return norm(n, in, n.getEpsilon().convertToDouble(), true, standIns); })

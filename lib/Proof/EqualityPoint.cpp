@@ -33,7 +33,8 @@ bool isSum(const Term &t) {
 /// The operand that such an operation is linear in, as in the rules; -1: none.
 bool isLinearIn(const Term &t, size_t operand) {
   return t.op == "mulf" || t.op == "matmul" || t.op == "negf" ||
-         (operand == 0 && (t.op == "divf" || t.op == "embedding" || t.op == "reduce" || t.op.rfind("gather", 0) == 0));
+         (operand == 0 && (t.op == "divf" || t.op == "embedding" || t.op == "quantized_matmul" || t.op == "reduce" ||
+                           t.op.rfind("gather", 0) == 0));
 }
 bool commutes(const std::string &op) {
   static const std::vector<std::string> ops = {"maximumf", "minimumf", "maxnumf", "minnumf", "maxsi", "minsi",
@@ -157,6 +158,12 @@ uint64_t Point::eachOf(const Term &t, const Indices &index, int32_t part) {
     return negative(x[0]);
   if (t.op == "embedding" && x.size() == 3)
     return times(x[0], hash(x[1], x[2]));
+  if (t.op == "quantized_matmul") { // the input times a number that the others make
+    uint64_t weight = hash(hash(t.op), hash(t.attrs));
+    for (size_t o = 1; o < x.size(); ++o)
+      weight = hash(weight, x[o]);
+    return times(x[0], weight);
+  }
   if (t.op == "reduce" && x.size() == 1)
     return x[0];
   if (commutes(t.op))

@@ -144,6 +144,12 @@ LogicalResult Converter::convertSimple(Operation *op) {
             return withPrecision(m, {c.param("transpose_a", int64_t(m.getTransposeLhs())),
                                      c.param("transpose_b", int64_t(m.getTransposeRhs()))});
           })
+          .Case([&](QuantizedMatmulOp q) {
+            return Params{c.param("bits", static_cast<int64_t>(q.getBits())),
+                          c.param("block", static_cast<int64_t>(q.getBlock())),
+                          c.param("signed", int64_t(q.getIsSigned())), c.param("k_major", int64_t(q.getKMajor())),
+                          c.param("int8", int64_t(q.getInt8()))};
+          })
           .Case([&](AttentionOp a) {
             return withPrecision(a, {c.param("scale", a.getScale().convertToDouble()),
                                      c.param("causal", int64_t(a.isCausal())),

@@ -15,6 +15,8 @@ int partition::weightOperand(const Graph &graph, const OpInfo &op) {
   auto isFree = [&](unsigned index) { return op.operands[index] >= 0 && graph.values[op.operands[index]].free; };
   if (isa<MatmulOp>(op.op) && isFree(0) != isFree(1))
     return isFree(0) ? 0 : 1;
+  if (isa<QuantizedMatmulOp>(op.op) && isFree(1))
+    return 1;
   if (isa<EmbeddingOp>(op.op) && isFree(0))
     return 0;
   return -1;
@@ -33,7 +35,7 @@ std::string partition::describeChoice(const Graph &graph, const OpInfo &op, cons
   unsigned factor = choice.factor;
   std::string size = " (" + std::to_string(op.rule.factors[factor].size) + ")";
   int weight = weightOperand(graph, op);
-  if (isa<MatmulOp>(op.op) && weight >= 0 && isIn(op.rule.operands[weight], factor))
+  if (isa<MatmulOp, QuantizedMatmulOp>(op.op) && weight >= 0 && isIn(op.rule.operands[weight], factor))
     return (op.rule.factors[factor].kind == FactorKind::Reduction ? "weight by rows" : "weight by columns") + size;
   if (isa<EmbeddingOp>(op.op) && isIn(op.rule.operands[0], factor))
     return (op.rule.factors[factor].kind == FactorKind::Reduction ? "table by vocabulary" : "table by columns") + size;

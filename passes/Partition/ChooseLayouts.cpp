@@ -81,7 +81,7 @@ void keepStates(Graph &graph, llvm::StringMap<std::pair<RankedTensorType, Layout
 }
 
 bool isRemarkable(const OpInfo &op) {
-  return isa<MatmulOp, AttentionOp, EmbeddingOp, GatherOp, RMSNormOp, LayerNormOp>(op.op);
+  return isa<MatmulOp, QuantizedMatmulOp, AttentionOp, EmbeddingOp, GatherOp, RMSNormOp, LayerNormOp>(op.op);
 }
 
 void explainAxis(const Graph &graph, unsigned axis, ArrayRef<Decision> decisions) {

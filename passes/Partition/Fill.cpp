@@ -131,7 +131,7 @@ private:
             continue;
           Fill fill = valueFill(number, dim, layouts.operands[operand]);
           filled = true;
-          zero |= fill.isZero();
+          zero |= fill.isZero() && (operand % 2 == 0 || !isa<QuantizedMatmulOp>(op.op)); // of it, input and scales
           allZero &= fill.isZero();
           bad |= fill.kind == Fill::Bad;
           if (operand == 1 && isa<EmbeddingOp, GatherOp, GatherNDOp, GatherElementsOp>(op.op) && !fill.isZero())
@@ -140,7 +140,7 @@ private:
       }
       if (!sums || !filled || isa<EmbeddingOp>(op.op)) // rows that are not there are not looked up
         continue;
-      bool safe = isa<MatmulOp>(op.op) ? zero && !bad : allZero;
+      bool safe = isa<MatmulOp, QuantizedMatmulOp>(op.op) ? zero && !bad : allZero;
       if (!safe)
         unsafe.push_back({index, static_cast<unsigned>(axis),
                           bad ? "the fill of uneven shards may be infinite and would reach its sum"

@@ -305,7 +305,7 @@ void Graph::spreadClasses() {
     } else if (isa<EmbeddingOp>(op.op) && isFree(op, 0)) {
       for (const DimFactors &dim : op.rule.operands[1])
         mark(op, dim[0], kToken);
-    } else if (isa<MatmulOp>(op.op) && isFree(op, 0) != isFree(op, 1)) {
+    } else if (isa<MatmulOp, QuantizedMatmulOp>(op.op) && isFree(op, 0) != isFree(op, 1)) {
       size_t weight = isFree(op, 0) ? 0 : 1;
       for (const DimFactors &dim : op.rule.operands[1 - weight])
         for (unsigned factor : dim)

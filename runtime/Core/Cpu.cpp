@@ -55,6 +55,7 @@ CpuFeatures detect() {
   constexpr uint64_t tiles = 0x60000;                        // configuration and data
   constexpr uint32_t amxBF16 = 1u << 22, amxTile = 1u << 24; // not named by every cpuid.h
   cpu.amxbf16 = cpu.avx512bf16 && (saved & tiles) == tiles && all(seven.d, amxBF16 | amxTile) && mayUseTiles();
+  cpu.avx512vnni = cpu.v4 && all(seven.c, 1u << 11);
   return cpu;
 }
 } // namespace

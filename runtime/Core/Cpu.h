@@ -11,6 +11,7 @@ struct CpuFeatures {
   bool v3 = false;          ///< all of x86-64-v3: AVX2, FMA, F16C, BMI1/2, LZCNT, MOVBE
   bool v4 = false;          ///< v3 and AVX-512 F, BW, CD, DQ, VL
   bool avx512bf16 = false;  ///< v4 and AVX512_BF16
+  bool avx512vnni = false;  ///< v4 and AVX512_VNNI
   bool slowDotBF16 = false; ///< AVX512_BF16 is slower than f32 products (Intel's cores)
   bool amxbf16 = false;     ///< avx512bf16, AMX_TILE and AMX_BF16, and the system lets this process use them
 };

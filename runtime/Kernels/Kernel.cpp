@@ -23,6 +23,7 @@ constexpr KernelEntry table[] = {
     {"gather_nd", prepareGatherND},
     {"matmul", prepareMatmul},
     {"pack_shards", preparePackShards},
+    {"quantized_matmul", prepareQuantizedMatmul},
     {"rank_mask", prepareRankMask},
     {"scatter_nd", prepareScatterND},
     {"shard_copy", prepareShardCopy},

@@ -32,7 +32,31 @@ PackedBytes PackedBytes::allocate(int64_t bytes) {
 struct PackCache::Impl {
   PackStore *store = nullptr;
   std::map<uint64_t, ConstantName> names;
-  std::map<std::pair<uint64_t, std::string>, PackedBytes> packed;
+  std::map<std::pair<std::vector<uint64_t>, std::string>, PackedBytes> packed;
+
+  /// The constants behind `keys` as one.
+  ConstantName nameOf(const std::vector<uint64_t> &keys) const {
+    ConstantName all;
+    std::vector<std::function<void()>> loads;
+    for (uint64_t key : keys) {
+      auto it = names.find(key);
+      bool named = it != names.end() && !it->second.text.empty();
+      if (key == keys.front())
+        all.text = named ? it->second.text : "";
+      else
+        all.text = named && !all.text.empty() ? all.text + " and " + it->second.text : "";
+      if (it == names.end())
+        continue;
+      all.sharers = key == keys.front() ? it->second.sharers : std::min(all.sharers, it->second.sharers);
+      if (it->second.load)
+        loads.push_back(it->second.load);
+    }
+    all.load = [loads = std::move(loads)] {
+      for (const std::function<void()> &load : loads)
+        load();
+    };
+    return all;
+  }
 };
 
 PackCache::PackCache() : impl(std::make_unique<Impl>()) {}
@@ -47,23 +71,20 @@ static PackedBytes packAlone(int64_t bytes, const PackFunction &fill) {
   return packed;
 }
 
-PackedBytes PackCache::get(uint64_t key, const std::string &form, int64_t bytes, const PackFunction &fill,
-                           bool &fresh) {
-  auto found = impl->packed.find({key, form});
+PackedBytes PackCache::get(const std::vector<uint64_t> &keys, const std::string &form, int64_t bytes,
+                           const PackFunction &fill, bool &fresh) {
+  auto found = impl->packed.find({keys, form});
   fresh = found == impl->packed.end();
   if (!fresh)
     return found->second;
-  static const ConstantName unknown;
-  auto it = impl->names.find(key);
-  const ConstantName &name = it == impl->names.end() ? unknown : it->second;
+  ConstantName name = impl->nameOf(keys);
   auto loadAndFill = [&](char *out) {
-    if (name.load)
-      name.load();
+    name.load();
     fill(out);
   };
   PackedBytes packed = impl->store && !name.text.empty() ? impl->store->provide(name, form, bytes, loadAndFill)
                                                          : packAlone(bytes, loadAndFill);
-  return impl->packed.emplace(std::make_pair(key, form), std::move(packed)).first->second;
+  return impl->packed.emplace(std::make_pair(keys, form), std::move(packed)).first->second;
 }
 
 int64_t PackCache::sharedBytes() const {
@@ -73,8 +94,9 @@ int64_t PackCache::sharedBytes() const {
   return bytes;
 }
 
-PackedBytes comm::rt::packConstant(PackCache *cache, uint64_t key, const std::string &form, int64_t bytes,
-                                   const PackFunction &fill, bool &fresh) {
+PackedBytes comm::rt::packConstant(PackCache *cache, const std::vector<uint64_t> &keys, const std::string &form,
+                                   int64_t bytes, const PackFunction &fill, bool &fresh) {
   fresh = true;
-  return cache && key != 0 ? cache->get(key, form, bytes, fill, fresh) : packAlone(bytes, fill);
+  bool known = !keys.empty() && std::find(keys.begin(), keys.end(), uint64_t(0)) == keys.end();
+  return cache && known ? cache->get(keys, form, bytes, fill, fresh) : packAlone(bytes, fill);
 }

@@ -1,6 +1,6 @@
 //===- PackCache.h - constants in the form that kernels read ----*- C++ -*-===//
 // A kernel that reads a weight in a form of its own (panels of a product, quantised blocks) packs it once, at prepare:
-//   packed = packConstant(context.cache, constantKey, "f32 panels of 32, 512 x 100, 1", bytes, fill, fresh);
+//   packed = packConstant(context.cache, {constantKey}, "f32 panels of 32, 512 x 100, 1", bytes, fill, fresh);
 // Kernels that pack the same constant in the same form share the bytes. Behind the cache a PackStore may keep them for
 // other ranks and later sessions; then `fill` is not even called.
 //===----------------------------------------------------------------------===//
@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace comm::rt {
 
@@ -80,7 +81,9 @@ public:
   void setStore(PackStore *store);
   /// Says what the constant behind `key` (TensorDesc::constantKey) is; before it is packed.
   void describe(uint64_t key, ConstantName name);
-  PackedBytes get(uint64_t key, const std::string &form, int64_t bytes, const PackFunction &fill, bool &fresh);
+  /// A form that is made of several constants together has all their keys.
+  PackedBytes get(const std::vector<uint64_t> &keys, const std::string &form, int64_t bytes, const PackFunction &fill,
+                  bool &fresh);
   /// Bytes of all packed constants that other ranks read too.
   int64_t sharedBytes() const;
 
@@ -90,9 +93,9 @@ private:
 };
 
 /// `form` names how the bytes follow from the constant, with every size and width: equal forms of equal constants are
-/// equal bytes. `fresh` is false when a kernel of this rank has packed the same before. `cache` may be null and `key`
+/// equal bytes. `fresh` is false when a kernel of this rank has packed the same before. `cache` may be null and a key
 /// 0: then nothing is shared. Throws std::bad_alloc.
-PackedBytes packConstant(PackCache *cache, uint64_t key, const std::string &form, int64_t bytes,
+PackedBytes packConstant(PackCache *cache, const std::vector<uint64_t> &keys, const std::string &form, int64_t bytes,
                          const PackFunction &fill, bool &fresh);
 
 } // namespace comm::rt

@@ -77,6 +77,7 @@ Status preparePackShards(const Preparation &, std::unique_ptr<Kernel> &);
 Status prepareUnpackShards(const Preparation &, std::unique_ptr<Kernel> &);
 Status prepareRankMask(const Preparation &, std::unique_ptr<Kernel> &);
 Status prepareMatmul(const Preparation &, std::unique_ptr<Kernel> &);
+Status prepareQuantizedMatmul(const Preparation &, std::unique_ptr<Kernel> &);
 Status prepareAttention(const Preparation &, std::unique_ptr<Kernel> &);
 Status prepareEmbedding(const Preparation &, std::unique_ptr<Kernel> &);
 Status prepareGather(const Preparation &, std::unique_ptr<Kernel> &);

@@ -71,6 +71,35 @@ func.func @matmul_batch(%x: tensor<2x4x8xf32>, %w: tensor<3x8x8xf32>) {
   return
 }
 // -----
+func.func @quantized_bits(%x: tensor<1x32xf32>, %w: tensor<8x1x12xi8>, %s: tensor<8x1xf32>) {
+  // expected-error @+2 {{C1: expected 4 or 8 bits in blocks of a multiple of 16 up to 1024, got 3 in blocks of 32}}
+  // expected-error @+1 {{failed to infer returned types}}
+  %y = comm.quantized_matmul %x, %w scales %s : tensor<8x1xf32> bits 3 block 32 : tensor<1x32xf32>, tensor<8x1x12xi8> -> tensor<1x8xf32>
+  return
+}
+// -----
+func.func @quantized_blocks(%x: tensor<1x40xf32>, %w: tensor<8x1x16xi8>, %s: tensor<8x1xf32>) {
+  // expected-error @+2 {{C2: weights 'tensor<8x1x16xi8>' do not hold the 40 rows of the product in blocks of 32}}
+  // expected-error @+1 {{failed to infer returned types}}
+  %y = comm.quantized_matmul %x, %w scales %s : tensor<8x1xf32> bits 4 block 32 : tensor<1x40xf32>, tensor<8x1x16xi8> -> tensor<1x8xf32>
+  return
+}
+// -----
+func.func @quantized_scales(%x: tensor<1x64xf32>, %w: tensor<8x2x16xi8>, %s: tensor<8x3xf32>) {
+  // expected-error @+2 {{C3: expected scales of [8, 2] or 1 in a dimension, got 'tensor<8x3xf32>'}}
+  // expected-error @+1 {{failed to infer returned types}}
+  %y = comm.quantized_matmul %x, %w scales %s : tensor<8x3xf32> bits 4 block 32 : tensor<1x64xf32>, tensor<8x2x16xi8> -> tensor<1x8xf32>
+  return
+}
+// -----
+func.func @quantized_zero_points(%x: tensor<1x64xf32>, %w: tensor<8x2x16xi8>, %s: tensor<8x2xf32>, %z: tensor<8x2xi8>) {
+  // expected-error @+2 {{C4: expected zero points 'tensor<8x1xi8>' or 'tensor<8x2xf32>', got 'tensor<8x2xi8>'}}
+  // expected-error @+1 {{failed to infer returned types}}
+  %y = comm.quantized_matmul %x, %w scales %s : tensor<8x2xf32> zero_points %z : tensor<8x2xi8> bits 4 block 32
+    : tensor<1x64xf32>, tensor<8x2x16xi8> -> tensor<1x8xf32>
+  return
+}
+// -----
 func.func @matmul_types(%x: tensor<4x8xf32>, %w: tensor<8x8xf16>) {
   // expected-error @+2 {{C4: element types differ}}
   // expected-error @+1 {{failed to infer returned types}}

@@ -70,6 +70,30 @@ def Comm_MatmulOp : Comm_ModelOp<"matmul", [Comm_OwnFlops, Comm_InferTypes]> {
                          `:` type($lhs) `,` type($rhs) `->` type($result)}];
 }
 
+def Comm_QuantizedMatmulOp : Comm_ModelOp<"quantized_matmul", [Comm_OwnFlops, Comm_InferTypes]> {
+  let summary = "product with a matrix of 4- or 8-bit integers that share scales in blocks";
+  let description = [{
+    input [.., k] times the matrix whose element (j of n, i of k) is (q - zero) * scale, q an integer of `bits` bits, scale and zero those of block
+    i / `block`. `weights` holds [n, blocks, block * bits / 8] bytes, with `k_major` [blocks, block, n * bits / 8]; of two 4-bit numbers in a byte the
+    lower bits come first. Where `block` does not divide k the last one is filled up. `scales` is [n, blocks] (`k_major`: [blocks, n]); a dimension of
+    size 1 is one for all. `zero_points` has one number per scale: floats in its shape, or integers of `bits` bits, packed along the last dimension.
+    Without it zero is 2^(bits - 1), with `signed` 0. Sums are kept in f32; `int8` allows to round each block of the input to
+    8 bits first, with a scale of its own.
+    (C1) 4 or 8 bits; the block is a multiple of 16, at most 1024. (C2) The weights hold the blocks of k, which is positive; with `k_major` the blocks divide k.
+    (C3) Scales and (C4) zero points fit the blocks.
+    Cost: 2*m*n*k FLOPs; bytes of operands and result.
+    ```mlir
+    %y = comm.quantized_matmul %x, %w scales %s : tensor<8x1xf32> bits 4 block 32 : tensor<1x32xf32>, tensor<8x1x16xi8> -> tensor<1x8xf32>
+    ```
+  }];
+  let arguments = (ins Comm_FloatTensor:$input, Comm_AnyTensor:$weights, Comm_FloatTensor:$scales, Optional<Comm_AnyTensor>:$zero_points,
+                       I64Attr:$bits, I64Attr:$block, UnitAttr:$is_signed, UnitAttr:$k_major, UnitAttr:$int8);
+  let results = (outs Comm_FloatTensor:$result);
+  let assemblyFormat = [{$input `,` $weights `scales` $scales `:` type($scales) (`zero_points` $zero_points^ `:` type($zero_points))?
+                         `bits` $bits `block` $block (`signed` $is_signed^)? (`k_major` $k_major^)? (`int8` $int8^)? attr-dict
+                         `:` type($input) `,` type($weights) `->` type($result)}];
+}
+
 def Comm_AttentionOp : Comm_ModelOp<"attention", [AttrSizedOperandSegments, Comm_OwnFlops, Comm_InferTypes]> {
   let summary = "scaled dot-product attention, grouped-query form included";
   let description = [{

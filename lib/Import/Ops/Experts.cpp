@@ -1,4 +1,4 @@
-//===- Experts.cpp - com.microsoft MoE and block-quantised weights --------===//
+//===- Experts.cpp - com.microsoft MoE ------------------------------------===//
 // Experts in dense form: every expert sees every token, and the router's weights pick what counts.
 //===----------------------------------------------------------------------===//
 #include "OpTable.h"
@@ -155,77 +155,10 @@ LogicalResult groupedMatMul(NodeContext &c) {
   }
   return c.done(sum);
 }
-
-/// Bytes [.., n] as numbers of `bits` bits [.., n * 8 / bits], lowest first, f32.
-Value unpackBits(B &b, Value bytes, int64_t bits) {
-  Type f32 = b.getBuilder().getF32Type(), before = b.unsignedElement;
-  b.unsignedElement = B::elementOf(bytes);
-  SmallVector<int64_t> shape(B::shapeOf(bytes)), column(shape);
-  int64_t last = static_cast<int64_t>(shape.size()) - 1, parts = 8 / bits;
-  column.push_back(1);
-  SmallVector<Value> numbers;
-  for (int64_t i = 0; i < parts; ++i) {
-    Value x = bytes;
-    if (i > 0)
-      x = b.create<arith::ShRUIOp>(x, b.splatLike(x, static_cast<double>(i * bits)));
-    if (i + 1 < parts)
-      x = b.create<arith::AndIOp>(x, b.splatLike(x, static_cast<double>((1 << bits) - 1)));
-    numbers.push_back(b.reshape(b.castTo(x, f32), column));
-  }
-  b.unsignedElement = before;
-  shape[last] *= parts;
-  return b.reshape(b.concat(numbers, last + 1), shape);
-}
-
-/// A · dequantised(B)^T; B is [N, blocks, bytes], scales [N, blocks], zero points packed likewise or floats.
-LogicalResult matMulNBits(NodeContext &c) {
-  if (failed(c.needInputs(3, 6)) || failed(c.needFloat(0)) || failed(c.needFloat(2)))
-    return failure();
-  B &b = c.b;
-  int64_t k = c.getInt("K", 0), n = c.getInt("N", 0), bits = c.getInt("bits", 4), block = c.getInt("block_size", 0);
-  if (c.has(4) || c.getInt("weight_prepacked", 0))
-    return c.fail("g_idx or prepacked weights");
-  if ((bits != 2 && bits != 4 && bits != 8) || k < 1 || k > INT32_MAX || n < 1 || block < 16 || block > 1 << 20)
-    return c.fail(Twine(bits) + " bits in blocks of " + Twine(block));
-  int64_t blocks = (k + block - 1) / block;
-  if (c.shape(1) != ArrayRef<int64_t>{n, blocks, block * bits / 8} || !B::elementOf(c.in(1)).isInteger(8) ||
-      B::typeOf(c.in(2)).getNumElements() != n * blocks || c.rank(0) < 1 || c.shape(0).back() != k)
-    return c.fail("operands do not fit K, N and block_size", "E313");
-  Type f32 = b.getBuilder().getF32Type(), element = B::elementOf(c.in(0));
-  if (failed(c.needBudget({n, blocks, block}, f32)))
-    return failure();
-  Value q = unpackBits(b, c.in(1), bits); // [n, blocks, block]
-  Value zero = b.splat(RankedTensorType::get({}, f32), static_cast<double>(1 << (bits - 1)));
-  if (c.has(3)) {
-    int64_t packed = (blocks * bits + 7) / 8;
-    if (B::isFloat(c.in(3)) && B::typeOf(c.in(3)).getNumElements() == n * blocks)
-      zero = b.reshape(b.castTo(c.in(3), f32), {n, blocks, 1});
-    else if (B::elementOf(c.in(3)).isInteger(8) && B::typeOf(c.in(3)).getNumElements() == n * packed)
-      zero = b.reshape(b.sliceDim(unpackBits(b, b.reshape(c.in(3), {n, packed}), bits), 1, 0, blocks), {n, blocks, 1});
-    else
-      return c.fail("the zero points do not fit", "E313");
-  }
-  Value weights = b.mul(b.sub(q, zero), b.reshape(b.castTo(c.in(2), f32), {n, blocks, 1}));
-  weights = b.sliceDim(b.reshape(weights, {n, blocks * block}), 1, 0, k);
-  Value x = c.in(0);
-  SmallVector<int64_t> shape(c.shape(0));
-  if (shape.size() == 1)
-    x = b.reshape(x, {1, k});
-  Value y = b.matmul(x, b.castTo(weights, element), false, true);
-  shape.back() = n;
-  y = b.reshape(y, shape);
-  if (c.has(5)) {
-    if (c.shape(5) != ArrayRef<int64_t>{n} || failed(c.needSameElement(0, 5)))
-      return c.fail("the bias is not a vector of N", "E313");
-    y = b.add(y, c.in(5));
-  }
-  return c.done(y);
-}
 } // namespace
 
 void addExpertOps(OpTable &table) {
   table.addMs("MoE", mixtureOfExperts);
-  table.addMs("MatMulNBits", matMulNBits);
   table.addOwn("GroupedMatMul", groupedMatMul);
 }
 

@@ -50,6 +50,19 @@ bool gemm(const exe::Program &program, const exe::Command &c, cost::GemmQuery &q
   return true;
 }
 
+/// A product of many rows; false for a few of them, which take the time to read the integers.
+bool quantized(const exe::Program &program, const exe::Command &c, cost::GemmQuery &q) {
+  const exe::Value *x = operand(program, c.inputs, 0), *y = operand(program, c.outputs, 0);
+  if (!x || !y || x->shape.empty() || y->shape.size() != x->shape.size())
+    return false;
+  q.dtype = exe::dtypeName(x->dtype);
+  q.k = x->shape.back();
+  q.n = y->shape.back();
+  q.m = product(x->shape, x->shape.size() - 1);
+  q.batch = 1;
+  return q.m >= 8 && q.k > 0 && q.n > 0;
+}
+
 bool attention(const exe::Program &program, const exe::Command &c, cost::AttentionQuery &q) {
   const exe::Value *query = operand(program, c.inputs, 0), *key = operand(program, c.inputs, 1);
   if (!query || !key || query->shape.size() != 4 || key->shape.size() != 4)
@@ -104,7 +117,7 @@ ComputeQuery computeQuery(const exe::Program &program, const exe::Command &c, co
   ComputeQuery q;
   int64_t in = bytesOf(program, c.inputs), out = bytesOf(program, c.outputs);
   q.bytes = in + out;
-  if (c.op == "matmul" && gemm(program, c, q.gemm)) {
+  if ((c.op == "matmul" && gemm(program, c, q.gemm)) || (c.op == "quantized_matmul" && quantized(program, c, q.gemm))) {
     q.kind = ComputeQuery::Gemm;
     return q;
   }

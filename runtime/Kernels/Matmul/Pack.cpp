@@ -106,6 +106,6 @@ std::shared_ptr<const PackedWeight> comm::rt::packWeight(PackCache *cache, uint6
                      std::to_string(first.k) + " x " + std::to_string(first.n) +
                      (first.transposed ? " transposed" : "") + (first.fromF32 ? " from f32" : "") +
                      (first.pairs > 1 ? " in groups of " + std::to_string(first.pairs) : "");
-  packed->memory = packConstant(cache, key, form, bytes, fill, fresh);
+  packed->memory = packConstant(cache, {key}, form, bytes, fill, fresh);
   return packed;
 }

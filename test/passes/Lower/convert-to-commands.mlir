@@ -13,6 +13,20 @@ func.func @matmul(%x: tensor<4x8xf32> {comm.name = "x"}) -> (tensor<4x2xf32> {co
   return %y : tensor<4x2xf32>
 }
 
+// The integers go to the command as they are stored.
+// CHECK-LABEL: func.func @quantized(
+// CHECK-SAME:    %[[X:.*]]: memref<4x32xf32>
+// CHECK:         %[[W:.*]] = comm.loaded_weight "w" in "m.data" at 0 : tensor<8x1x16xi8> -> memref<8x1x16xi8>
+// CHECK:         %[[S:.*]] = comm.loaded_weight "s" in "m.data" at 128
+// CHECK:         comm.command "quantized_matmul" ins(%[[X]], %[[W]], %[[S]] : {{.*}}) outs({{.*}} : memref<4x8xf32>) {bits = 4 : i64, block = 32 : i64, int8 = 1 : i64, k_major = 0 : i64, signed = 0 : i64}
+// CHECK-NEXT:    return
+func.func @quantized(%x: tensor<4x32xf32>) -> tensor<4x8xf32> {
+  %w = comm.weight "w" in "m.data" at 0 : tensor<8x1x16xi8> -> tensor<8x1x16xi8>
+  %s = comm.weight "s" in "m.data" at 128 : tensor<8x1xf32> -> tensor<8x1xf32>
+  %y = comm.quantized_matmul %x, %w scales %s : tensor<8x1xf32> bits 4 block 32 int8 : tensor<4x32xf32>, tensor<8x1x16xi8> -> tensor<4x8xf32>
+  return %y : tensor<4x8xf32>
+}
+
 // Reshapes, contiguous slices and transposes that move nothing are views; nothing is copied but the outputs.
 // CHECK-LABEL: func.func @views
 // CHECK-SAME:    (%[[X:.*]]: memref<2x1x4xf32>,

@@ -48,6 +48,14 @@ std::vector<Sound> soundCommands() {
         {"has_lengths", int64_t(1)}},
        {f32({1, 4, 3, 8}), f32({1, 2, 5, 8}), f32({1, 2, 5, 6}), f32({1, 1, 3, 5}), i64({1})},
        {f32({1, 4, 3, 6})}},
+      {"quantized_matmul",
+       {{"bits", int64_t(4)},
+        {"block", int64_t(16)},
+        {"signed", int64_t(0)},
+        {"k_major", int64_t(0)},
+        {"int8", int64_t(1)}},
+       {f32({2, 32}), Tensor(DType::U8, {5, 2, 8}), f32({5, 2}), Tensor(DType::U8, {5, 1})},
+       {f32({2, 5})}},
       {"embedding",
        {{"vocab", int64_t(6)}, {"axes", Names{"tp"}}, {"grain", int64_t(1)}},
        {f32({2, 3}), i64({4})},
@@ -149,7 +157,7 @@ TEST(Hostile, AlteredCommands) {
   Alterer alterer(1);
   const std::vector<Sound> sound = soundCommands();
   int accepted = 0, refused = 0;
-  for (int round = 0; round < 40000; ++round) {
+  for (int round = 0; round < 44000; ++round) {
     Sound command = sound[size_t(round) % sound.size()];
     for (uint32_t i = round < 1000 ? 0 : 1 + alterer.below(3); i > 0; --i)
       if (!command.outs.empty())

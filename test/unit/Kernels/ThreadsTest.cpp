@@ -47,6 +47,21 @@ TEST(Threads, MatmulColumnsAndBatches) {
       }
 }
 
+TEST(Threads, QuantizedColumns) {
+  for (int64_t rows : {1, 5, 33})
+    for (bool int8 : {false, true}) {
+      Tensor x = Tensor::random(DType::F32, {rows, 70}, 1), w = Tensor::random(DType::U8, {171, 3, 16}, 2, 0, 256),
+             s = Tensor::random(DType::F32, {171, 3}, 3), y(DType::F32, {rows, 171});
+      for (Tensor *t : {&w, &s})
+        t->desc.constant = t->data();
+      std::unique_ptr<Kernel> kernel;
+      Status status = Case("quantized_matmul", {{"bits", int64_t(4)}, {"block", int64_t(32)}, {"int8", int64_t(int8)}})
+                          .prepare({&x, &w, &s}, {&y}, kernel);
+      ASSERT_TRUE(bool(status)) << status.text;
+      compare(*kernel, {x.data(), nullptr, nullptr}, y);
+    }
+}
+
 TEST(Threads, AttentionHeads) {
   for (int64_t queries : {1, 70}) {
     Tensor q = Tensor::random(DType::F32, {2, 6, queries, 24}, 1), k = Tensor::random(DType::F32, {2, 3, 90, 24}, 2),

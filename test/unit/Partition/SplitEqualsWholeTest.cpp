@@ -96,6 +96,59 @@ TEST(SplitEqualsWhole, Woven) {
   }
 }
 
+/// Two products, the second along what the first has split, in every form of the operands.
+std::string quantizedModule(const TestGrid &grid, int64_t bits, bool kMajor, const char *zeros, bool oneScale,
+                            int64_t hidden) {
+  auto tensor = [](std::initializer_list<int64_t> shape, const char *element) {
+    std::string text = "tensor<";
+    for (int64_t size : shape)
+      text += std::to_string(size) + "x";
+    return text + element + ">";
+  };
+  std::string body;
+  int64_t offset = 0, number = 0;
+  auto weight = [&](const std::string &type) {
+    std::string name = "%w" + std::to_string(number++);
+    body += "  " + name + " = comm.weight \"" + name.substr(1) + "\" in \"m\" at " + std::to_string(offset += 65536) +
+            " : " + type + " -> " + type + "\n";
+    return name;
+  };
+  auto product = [&](const std::string &x, const char *y, int64_t k, int64_t n) {
+    int64_t blocks = (k + 15) / 16, rows = kMajor ? blocks : n, columns = kMajor ? n : blocks;
+    (kMajor ? rows : columns) = oneScale ? 1 : blocks;
+    std::string w = kMajor ? tensor({blocks, 16, n * bits / 8}, "i8") : tensor({n, blocks, 2 * bits}, "i8");
+    std::string s = tensor({rows, columns}, "f32");
+    std::string z = zeros == std::string("packed") ? tensor({rows, (columns * bits + 7) / 8}, "i8") : s;
+    std::string wName = weight(w), sName = weight(s), zName = *zeros ? weight(z) : "";
+    body += "  " + std::string(y) + " = comm.quantized_matmul " + x + ", " + wName + " scales " + sName + " : " + s +
+            (*zeros ? " zero_points " + zName + " : " + z : "") + " bits " + std::to_string(bits) + " block 16" +
+            (bits == 8 ? " signed" : "") + (kMajor ? " k_major" : "") + (n == 10 && bits == 8 ? " int8" : "") + " : " +
+            tensor({3, k}, "f32") + ", " + w + " -> " + tensor({3, n}, "f32") + "\n";
+  };
+  product("%x", "%h", 32, hidden);
+  body += "  %g = comm.silu %h : " + tensor({3, hidden}, "f32") + "\n";
+  product("%g", "%y", hidden, 10);
+  return grid.text() + "func.func @main(%x: tensor<3x32xf32>) -> tensor<3x10xf32> {\n" + body +
+         "  return %y : tensor<3x10xf32>\n}\n";
+}
+
+TEST(SplitEqualsWhole, QuantizedProducts) {
+  uint32_t seed = 1;
+  for (const TestGrid &grid : kGrids)
+    for (int64_t bits : {4, 8})
+      for (bool kMajor : {false, true})
+        for (const char *zeros : {"", "packed", "floats"})
+          for (bool oneScale : {false, true})
+            for (int64_t hidden : {96, 80, 90}) {
+              if (kMajor && hidden % 16 != 0)
+                continue;
+              std::string text = quantizedModule(grid, bits, kMajor, zeros, oneScale, hidden);
+              mlir::comm::PartitionOptions options;
+              options.latencyUs = ++seed % 2 ? 0.001 : 5;
+              ASSERT_EQ(compareSplit(text, seed, options), "") << text;
+            }
+}
+
 TEST(SplitEqualsWhole, FreeSearch) { runCases(false, 1); }
 TEST(SplitEqualsWhole, FixedLayouts) { runCases(true, 100001); }
 } // namespace
