@@ -1,5 +1,5 @@
 //===- UnpackQKV.cpp - one product per part of a packed projection --------===//
-// Matches   slices of the last dimension of x W [+ b], nothing else using the product
+// Matches   slices of the last dimension of x W [+ b], W quantised or not, nothing else using the product
 // Rewrites  x W' [+ b'] per slice, W' a window of the weight
 // Skips     products of other things than weights, slices of other dimensions or with steps
 //===----------------------------------------------------------------------===//
@@ -22,14 +22,42 @@ bool cutsLastDim(tensor::ExtractSliceOp slice) {
   return slice.getStaticOffsets().back() != ShapedType::kDynamic;
 }
 
+bool isWholeWeight(Value value) {
+  auto weight = value.getDefiningOp<WeightOp>();
+  return weight && !weight.getLayout();
+}
+
+/// A matrix, or quantised columns one after the other with their scales.
+bool isProductWithWeight(Operation *op) {
+  if (auto matmul = dyn_cast<MatmulOp>(op))
+    return isWholeWeight(matmul.getRhs()) && tensorTypeOf(matmul.getRhs()).getRank() == 2 && !matmul.getTransposeLhs();
+  auto quantized = cast<QuantizedMatmulOp>(op);
+  return !quantized.getKMajor() && llvm::all_of(op->getOperands().drop_front(), isWholeWeight);
+}
+
+/// The columns [start, start + size) of a product, as a product.
+Value cutColumns(OpBuilder &builder, Operation *product, int64_t start, int64_t size, Type type) {
+  Operation *part = builder.clone(*product);
+  auto matmul = dyn_cast<MatmulOp>(product);
+  int64_t dim = !matmul || matmul.getTransposeRhs() ? 0 : 1;
+  builder.setInsertionPoint(part);
+  for (unsigned i = 1; i < part->getNumOperands(); ++i) {
+    auto weight = part->getOperand(i).getDefiningOp<WeightOp>();
+    if (shapeOf(weight)[dim] != 1) // one scale for all columns
+      part->setOperand(i, buildWeightSlice(builder, weight, dim, start, size));
+  }
+  builder.setInsertionPointAfter(part);
+  part->getResult(0).setType(cast<RankedTensorType>(type));
+  return part->getResult(0);
+}
+
 struct UnpackQKV : impl::UnpackQKVPassBase<UnpackQKV> {
   using UnpackQKVPassBase::UnpackQKVPassBase;
 
-  bool unpack(MatmulOp matmul) {
-    auto weight = matmul.getRhs().getDefiningOp<WeightOp>();
-    if (!weight || weight.getLayout() || tensorTypeOf(weight).getRank() != 2 || matmul.getTransposeLhs())
+  bool unpack(Operation *product) {
+    if (!isProductWithWeight(product))
       return false;
-    Value end = matmul, bias;
+    Value end = product->getResult(0), bias;
     if (end.hasOneUse())
       if (auto add = dyn_cast<arith::AddFOp>(*end.user_begin())) {
         View view(add.getLhs() == end ? add.getRhs() : add.getLhs());
@@ -51,9 +79,7 @@ struct UnpackQKV : impl::UnpackQKVPassBase<UnpackQKV> {
     for (tensor::ExtractSliceOp slice : slices) {
       OpBuilder builder(slice);
       int64_t start = slice.getStaticOffsets().back(), size = slice.getStaticSizes().back();
-      Value part = buildWeightSlice(builder, weight, matmul.getTransposeRhs() ? 0 : 1, start, size);
-      Value result =
-          MatmulOp::create(builder, matmul.getLoc(), matmul.getLhs(), part, UnitAttr(), matmul.getTransposeRhsAttr());
+      Value result = cutColumns(builder, product, start, size, slice.getType());
       if (bias) {
         SmallVector<int64_t> dims;
         for (int64_t dim = 0; dim + 1 < slice.getType().getRank(); ++dim)
@@ -72,9 +98,12 @@ struct UnpackQKV : impl::UnpackQKVPassBase<UnpackQKV> {
   }
 
   void runOnOperation() override {
-    SmallVector<MatmulOp> candidates;
-    getOperation().walk([&](MatmulOp op) { candidates.push_back(op); });
-    for (MatmulOp op : candidates)
+    SmallVector<Operation *> candidates;
+    getOperation().walk([&](Operation *op) {
+      if (isa<MatmulOp, QuantizedMatmulOp>(op))
+        candidates.push_back(op);
+    });
+    for (Operation *op : candidates)
       numUnpacked += unpack(op);
     eraseDeadOps(getOperation());
   }

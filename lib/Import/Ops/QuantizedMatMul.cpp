@@ -75,9 +75,9 @@ struct FewBits {
       zeros = b.castTo(c.stored(3, {n, blocks}), B::elementOf(scales));
     else if (c.has(3))
       zeros = c.stored(3, {n, zeroBytes()});
-    UnitAttr none, int8 = c.getInt("accuracy_level", 0) == 4 ? b.getBuilder().getUnitAttr() : UnitAttr();
     return b.create<QuantizedMatmulOp>(c.in(0), weights, scales, zeros, static_cast<uint64_t>(bits),
-                                       static_cast<uint64_t>(block), none, none, int8);
+                                       static_cast<uint64_t>(block), /*is_signed=*/false, /*k_major=*/false,
+                                       /*int8=*/c.getInt("accuracy_level", 0) == 4);
   }
 
   FailureOr<Value> expanded() {
@@ -133,10 +133,9 @@ LogicalResult quantizedMatMul(NodeContext &c) {
   if (failed(c.needBudget(result, B::elementOf(c.in(0)))))
     return failure();
   Value zeros = c.has(3) ? c.stored(3, {shared[0], (shared[1] * bits + 7) / 8}) : Value();
-  auto flag = [&](bool set) { return set ? b.getBuilder().getUnitAttr() : UnitAttr(); };
   Value y =
       b.create<QuantizedMatmulOp>(c.in(0), c.stored(1, packed), c.stored(2, shared), zeros, static_cast<uint64_t>(bits),
-                                  static_cast<uint64_t>(block), flag(!c.isUnsigned(1)), flag(kMajor), UnitAttr());
+                                  static_cast<uint64_t>(block), !c.isUnsigned(1), kMajor, /*int8=*/false);
   if (c.has(4)) {
     if (failed(c.needSameElement(0, 4)) || failed(c.needBroadcastTo(c.in(4), result)))
       return failure();
@@ -144,10 +143,47 @@ LogicalResult quantizedMatMul(NodeContext &c) {
   }
   return c.done(y);
 }
+/// Rows of a table of bytes [V, K * bits / 8]: only those that are asked for are expanded.
+LogicalResult gatherBlockQuantized(NodeContext &c) {
+  if (failed(c.needInputs(3, 4)) || failed(c.needRank(0, 2)) || failed(c.needRank(2, 2)) || failed(c.needFloat(2)))
+    return failure();
+  B &b = c.b;
+  int64_t bits = c.getInt("bits", 4), block = c.getInt("block_size", 128), rows = c.shape(0)[0];
+  FailureOr<int64_t> axis = c.axis(c.getInt("gather_axis", 0), 2), along = c.axis(c.getInt("quantize_axis", 1), 2);
+  if (failed(axis) || failed(along))
+    return failure();
+  if ((bits != 4 && bits != 8) || *axis != 0 || *along != 1 || c.bitsOf(0) || !c.isUnsigned(0) ||
+      !B::elementOf(c.in(0)).isInteger(8))
+    return c.fail("a table that is not rows of 4- or 8-bit integers in unsigned bytes");
+  int64_t k = c.shape(0)[1] * 8 / bits, blocks = c.shape(2)[1];
+  bool fits = block >= 16 && k % block == 0 && c.shape(2) == ArrayRef<int64_t>{rows, k / block};
+  if (!fits || (c.has(3) && c.shape(3) != ArrayRef<int64_t>{rows, (blocks * bits + 7) / 8}))
+    return c.fail("scales or zero points do not fit the blocks of the table", "E313");
+  Type f32 = b.getBuilder().getF32Type();
+  SmallVector<int64_t> shape(c.shape(1)), inBlocks(shape), perBlock(shape);
+  shape.push_back(k);
+  inBlocks.append({blocks, block});
+  perBlock.append({blocks, 1});
+  if (failed(c.needBudget(shape, f32)))
+    return failure();
+  auto rowsOf = [&](size_t index) {
+    return b.create<GatherOp>(c.in(index), c.in(1), b.getBuilder().getI64IntegerAttr(0));
+  };
+  Value zero = b.splat(RankedTensorType::get({}, f32), static_cast<double>(1 << (bits - 1)));
+  if (c.has(3)) {
+    Value all = unpackBits(b, rowsOf(3), bits);
+    zero = b.reshape(b.sliceDim(all, B::typeOf(all).getRank() - 1, 0, blocks), perBlock);
+  }
+  Value numbers = b.reshape(unpackBits(b, rowsOf(0), bits), inBlocks);
+  Value y = b.mul(b.sub(numbers, zero), b.reshape(b.castTo(rowsOf(2), f32), perBlock));
+  c.resultUnsigned = false;
+  return c.done(b.castTo(b.reshape(y, shape), B::elementOf(c.in(2))));
+}
 } // namespace
 
 void addQuantizedMatMulOps(OpTable &table) {
   table.addMs("MatMulNBits", matMulNBits);
+  table.addMs("GatherBlockQuantized", gatherBlockQuantized);
   table.addOwn("QuantizedMatMul", quantizedMatMul);
 }
 

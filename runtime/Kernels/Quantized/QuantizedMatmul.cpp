@@ -14,11 +14,11 @@ using namespace comm;
 using namespace comm::rt;
 
 namespace {
-constexpr int64_t tiledRows = 8;    // from here on expanding a panel costs less than reading it again
-constexpr int64_t blockRows = 168;  // as for dense products
-constexpr int64_t blockDepth = 512; // of k, or one block
-constexpr int64_t rowPadding = 16;  // f32: one cache line
-constexpr int64_t together = 16;    // panels of a right operand that is no weight, packed at a time
+constexpr int64_t tiledRows = quantizedRows + 1; // expanding a panel costs less than a second pass over it
+constexpr int64_t blockRows = 168;               // as for dense products
+constexpr int64_t blockDepth = 512;              // of k, or one block
+constexpr int64_t rowPadding = 16;               // f32: one cache line
+constexpr int64_t together = 16;                 // panels of a right operand that is no weight, packed at a time
 
 class QuantizedMatmulKernel : public Kernel {
 public:

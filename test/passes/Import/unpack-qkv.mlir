@@ -22,6 +22,24 @@ func.func @unpacks(%x: tensor<4x8xf32>) -> (tensor<4x8xf32>, tensor<4x4xf32>, te
   return %q, %k, %v : tensor<4x8xf32>, tensor<4x4xf32>, tensor<4x4xf32>
 }
 
+// Quantised columns come apart with their scales and zero points.
+// CHECK-LABEL: func.func @unpacks_quantized
+// CHECK:         %[[W:.*]] = comm.weight "w" in "f" at 0 slices [#comm.slice<0, 8, 4>] : tensor<12x1x16xi8> -> tensor<4x1x16xi8>
+// CHECK:         %[[S:.*]] = comm.weight "s" in "f" at 512 slices [#comm.slice<0, 8, 4>] : tensor<12x1xf32> -> tensor<4x1xf32>
+// CHECK:         %[[Z:.*]] = comm.weight "z" in "f" at 1024 slices [#comm.slice<0, 8, 4>] : tensor<12x1xi8> -> tensor<4x1xi8>
+// CHECK:         comm.quantized_matmul %{{.*}}, %[[W]] scales %[[S]] : tensor<4x1xf32> zero_points %[[Z]] {{.*}} -> tensor<4x4xf32>
+// CHECK-NOT:     tensor.extract_slice
+func.func @unpacks_quantized(%x: tensor<4x32xf32>) -> (tensor<4x8xf32>, tensor<4x4xf32>) {
+  %w = comm.weight "w" in "f" at 0 : tensor<12x1x16xi8> -> tensor<12x1x16xi8>
+  %s = comm.weight "s" in "f" at 512 : tensor<12x1xf32> -> tensor<12x1xf32>
+  %z = comm.weight "z" in "f" at 1024 : tensor<12x1xi8> -> tensor<12x1xi8>
+  %y = comm.quantized_matmul %x, %w scales %s : tensor<12x1xf32> zero_points %z : tensor<12x1xi8> bits 4 block 32
+    : tensor<4x32xf32>, tensor<12x1x16xi8> -> tensor<4x12xf32>
+  %q = tensor.extract_slice %y[0, 0] [4, 8] [1, 1] : tensor<4x12xf32> to tensor<4x8xf32>
+  %k = tensor.extract_slice %y[0, 8] [4, 4] [1, 1] : tensor<4x12xf32> to tensor<4x4xf32>
+  return %q, %k : tensor<4x8xf32>, tensor<4x4xf32>
+}
+
 // Negative twin: the packed value is also returned.
 // CHECK-LABEL: func.func @also_used_whole
 // CHECK-COUNT-1: comm.matmul
