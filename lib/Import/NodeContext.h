@@ -28,8 +28,8 @@ public:
   std::optional<bool> resultUnsigned;
   /// The input's value; null when absent.
   Value in(size_t index) const;
-  /// The bytes of input `index` seen in another shape, 4-bit integers packed as the file has them. An initializer stays a
-  /// comm.weight whatever its size.
+  /// The bytes of input `index` seen in another shape, 4-bit integers packed as the file has them. An initializer stays
+  /// a comm.weight whatever its size.
   Value stored(size_t index, ArrayRef<int64_t> shape);
   ArrayRef<int64_t> shape(size_t index) const { return ValueBuilder::shapeOf(in(index)); }
   int64_t rank(size_t index) const { return static_cast<int64_t>(shape(index).size()); }

@@ -160,9 +160,10 @@ std::unique_ptr<OnnxModel> OnnxModel::open(const std::string &path, const OpenOp
     onnx::checkStructure(impl.model, complaints);
   if (!onnx::hasErrors(complaints))
     onnx::inlineFunctions(impl.model, complaints);
-  if (!onnx::hasErrors(complaints))
+  if (!onnx::hasErrors(complaints)) {
     onnx::findGroupedProducts(impl.model);
     onnx::findQuantizedProducts(impl.model);
+  }
   append(problems, complaints);
   if (onnx::hasErrors(complaints) || !impl.mapExternal(problems))
     return nullptr;

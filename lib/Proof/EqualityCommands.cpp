@@ -314,81 +314,14 @@ private:
     write(apply(s.terms, std::move(o)));
   }
 
-  /// Over the reals: rounding the input to 8 bits is rounding. What shares a byte is told apart by its number in it.
   void quantizedMatmul() {
     operands(c.inputs.size() == 4 ? 4 : 3);
-    int64_t bits = intOf(c.attrs, "bits"), block = intOf(c.attrs, "block");
-    bool kMajor = intOr("k_major", 0) != 0;
-    const Shape &x = in(0).shape, &w = in(1).shape, &scales = in(2).shape, &y = out().shape;
-    require((bits == 4 || bits == 8) && block > 0 && block % 16 == 0 && block <= 1024 && !x.empty() && w.size() == 3 &&
-                scales.size() == 2 && y.size() == x.size(),
-            badShapes);
-    int64_t k = x.back(), n = y.back(), blocks = w[kMajor ? 0 : 1], inByte = 8 / bits;
-    int64_t rows = kMajor ? blocks : n, columns = kMajor ? n : blocks, wBytes = w[2];
-    require(k > 0 && n > 0 && blocks == (k + block - 1) / block && (!kMajor || k % block == 0) &&
-                w == (kMajor ? Shape{blocks, block, n / inByte} : Shape{n, blocks, block / inByte}) &&
-                n % (kMajor ? inByte : 1) == 0 && (scales[0] == 1 || scales[0] == rows) &&
-                (scales[1] == 1 || scales[1] == columns) && size() == numElements(x) / k * n,
-            badShapes);
-    bool hasZeros = c.inputs.size() == 4, packed = hasZeros && byteWidth(in(3).dtype) == 1;
-    require(!hasZeros || in(3).shape == (packed ? Shape{scales[0], (scales[1] * bits + 7) / 8} : scales), badShapes);
-    Operation o;
-    o.op = "quantized_matmul";
-    o.attrs = std::to_string(bits) + (intOr("signed", 0) != 0 ? " signed" : "") + (kMajor ? " k_major" : "") +
-              (hasZeros ? packed ? " packed" : " zeros" : "");
-    // Dimensions: rows, pairs of columns, of these; pairs of blocks, of these; bytes of a block, numbers in a byte.
-    bool pairColumns = kMajor && inByte > 1, pairBlocks = packed && inByte > 1 && !kMajor && scales[1] > 1;
-    bool oddBlocks = pairBlocks && blocks % 2 != 0; // the zero points of a column are seen whole
-    pairBlocks = pairBlocks && !oddBlocks;
-    int64_t cols = pairColumns ? 2 : 1, group = pairBlocks ? 2 : 1, pairs = kMajor ? 1 : inByte, deep = block / pairs;
-    if (k % block != 0) { // one block after another, the last one shorter: together or not at all
-      o.add(size() / n, kEach, n);
-      o.add(n, kEach, 1);
-      o.add(k, 'k', -1);
-      o.add(wBytes * blocks, 'w', -1);
-      o.add(numElements(scales) / scales[0], 's', -1);
-      int64_t zeroRow = hasZeros ? in(3).shape[1] : 0;
-      o.add(std::max<int64_t>(zeroRow, 1), 'z', -1);
-      o.operands.push_back({read(0), 0, {k, 0, 1, 0, 0, 0}});
-      o.operands.push_back({read(1), 0, {0, wBytes * blocks, 0, 1, 0, 0}});
-      o.operands.push_back({read(2), 0, {0, scales[0] == 1 ? 0 : scales[1], 0, 0, 1, 0}});
-      if (hasZeros)
-        o.operands.push_back({read(3), 0, {0, scales[0] == 1 ? 0 : zeroRow, 0, 0, 0, 1}});
-      o.size = size();
-      return write(apply(s.terms, std::move(o)));
+    QuantizedProduct product{c.attrs, {}, {}, out().shape, c.inputs.size() == 4 && byteWidth(in(3).dtype) == 1};
+    for (size_t i = 0; i < c.inputs.size(); ++i) {
+      product.shapes.push_back(in(i).shape);
+      product.views.push_back(read(i));
     }
-    o.add(size() / n, kEach, n);
-    o.add(n / cols, kEach, cols);
-    o.add(cols, kEach, 1);
-    o.add(blocks / group, kSum, -1);
-    o.add(group, kSum, -1);
-    o.add(deep, kSum, -1);
-    o.add(pairs, kSum, -1);
-    o.add(oddBlocks ? in(3).shape[1] : 1, 'z', -1);
-    o.size = size();
-    o.operands.push_back({read(0), 0, {k, 0, 0, group * block, block, pairs, 1, 0}, true});
-    if (kMajor)
-      o.operands.push_back({read(1), 0, {0, 1, cols == 1 ? 1 : 0, block * wBytes, 0, wBytes, 0, 0}});
-    else
-      o.operands.push_back({read(1), 0, {0, blocks * wBytes, 0, group * wBytes, wBytes, 1, 0, 0}});
-    auto perScale = [&](int64_t rowStride, int64_t share) { // `share` numbers of the last dimension lie in one element
-      int64_t row = scales[0] == 1 ? 0 : rowStride, column = scales[1] == 1 ? 0 : 1;
-      bool whole = share > 1;
-      return kMajor ? Ints{0, column * (whole ? 1 : cols), whole ? 0 : column, row, 0, 0, 0, 0}
-                    : Ints{0, row, 0, column * (whole ? 1 : group), whole ? 0 : column, 0, 0, 0};
-    };
-    o.operands.push_back({read(2), 0, perScale(scales[1], 1)});
-    if (hasZeros && oddBlocks)
-      o.operands.push_back({read(3), 0, {0, scales[0] == 1 ? 0 : in(3).shape[1], 0, 0, 0, 0, 0, 1}});
-    else if (hasZeros)
-      o.operands.push_back({read(3), 0, perScale(in(3).shape[1], packed && scales[1] > 1 ? inByte : 1)});
-    if (pairColumns)
-      o.operands.push_back({numbers(0, 2), 0, {0, 0, 1, 0, 0, 0, 0, 0}});
-    if (pairBlocks)
-      o.operands.push_back({numbers(0, 2), 0, {0, 0, 0, 0, 1, 0, 0, 0}});
-    if (pairs > 1)
-      o.operands.push_back({numbers(0, 2), 0, {0, 0, 0, 0, 0, 0, 1, 0}});
-    write(apply(s.terms, std::move(o)));
+    write(apply(s.terms, quantizedOperation(s.terms, product)));
   }
 
   SharedView numbers(int64_t first, int64_t count) {

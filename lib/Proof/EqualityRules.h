@@ -33,6 +33,16 @@ View apply(Terms &, Operation);
 /// What a kernel's declaration makes of its operands.
 std::vector<SharedView> applyKernel(Terms &, const exe::Kernel &, const std::vector<SharedView> &inputs);
 
+/// The command quantized_matmul with its operands in order. Shapes are not trusted.
+struct QuantizedProduct {
+  const exe::Attrs &attrs;
+  std::vector<exe::Shape> shapes;
+  std::vector<SharedView> views;
+  const exe::Shape &result;
+  bool packedZeros; ///< the zero points are integers
+};
+Operation quantizedOperation(Terms &, const QuantizedProduct &);
+
 /// One command that is no collective, no wait, on one rank. Throws NoRule.
 void applyCommand(State &, const exe::Command &, int64_t rank);
 
