@@ -194,7 +194,7 @@ bool QuantizedMatmulKernel::rowBlock(const char *x, const char *panels, char *y,
         int64_t next = rows * (t + 1) / tiles;
         for (int64_t column = 0; column < chunk; column += micro->width)
           micro->tile[0](next - i, some, left + i * lda, lda, expanded + column, chunk, c + i * ldc + column, ldc,
-                         block > 0);
+                         block > 0, {});
         i = next;
       }
     }
