@@ -1,15 +1,15 @@
 // RUN: comm-opt %s --comm-choose-layouts --comm-split-tensors | FileCheck %s
 comm.grid @grid ["tp"] = [2]
 
-// Columns, then rows in whole blocks: one all_reduce. Integers, scales and zero points are cut where they lie; two blocks share a byte
-// of zero points, so that they stay together.
+// Columns, then rows in whole blocks: one all_reduce. Integers, scales and zero points are cut where they lie; two blocks that share a
+// byte of zero points stay together.
 // CHECK-LABEL: func.func @columns_then_rows
 // CHECK-DAG:     %[[W1:.*]] = comm.weight "w1" {{.*}} layout <{{\[\[}}"tp"], [], []]> : tensor<128x2x16xi8> -> tensor<64x2x16xi8>
 // CHECK-DAG:     %[[S1:.*]] = comm.weight "s1" {{.*}} layout <{{\[\[}}"tp"], []]> : tensor<128x2xf32> -> tensor<64x2xf32>
-// CHECK-DAG:     %[[W2:.*]] = comm.weight "w2" {{.*}} layout <{{\[\[}}], ["tp"], []] grain [1, 2, 1]> : tensor<64x4x16xi8> -> tensor<64x2x16xi8>
-// CHECK-DAG:     %[[S2:.*]] = comm.weight "s2" {{.*}} layout <{{\[\[}}], ["tp"]] grain [1, 2]> : tensor<64x4xf32> -> tensor<64x2xf32>
-// CHECK-DAG:     %[[Z2:.*]] = comm.weight "z2" {{.*}} layout <{{\[\[}}], ["tp"]]> : tensor<64x2xi8> -> tensor<64x1xi8>
 // CHECK:         %[[H:.*]] = comm.quantized_matmul %{{.*}}, %[[W1]] scales %[[S1]] : {{.*}} -> tensor<1x64xf32>
+// CHECK-DAG:     %[[W2:.*]] = comm.weight "w2" {{.*}} layout <{{\[\[}}], ["tp"], []]> : tensor<64x4x16xi8> -> tensor<64x2x16xi8>
+// CHECK-DAG:     %[[S2:.*]] = comm.weight "s2" {{.*}} layout <{{\[\[}}], ["tp"]]> : tensor<64x4xf32> -> tensor<64x2xf32>
+// CHECK-DAG:     %[[Z2:.*]] = comm.weight "z2" {{.*}} layout <{{\[\[}}], ["tp"]]> : tensor<64x2xi8> -> tensor<64x1xi8>
 // CHECK:         %[[P:.*]] = comm.quantized_matmul %[[H]], %[[W2]] scales %[[S2]] : {{.*}} zero_points %[[Z2]] : {{.*}} -> tensor<1x64xf32>
 // CHECK:         comm.all_reduce sum %[[P]]
 // CHECK-NOT:     comm.shard_slice
