@@ -33,8 +33,9 @@ bool isSum(const Term &t) {
 /// The operand that such an operation is linear in, as in the rules; -1: none.
 bool isLinearIn(const Term &t, size_t operand) {
   return t.op == "mulf" || t.op == "matmul" || t.op == "negf" ||
-         (operand == 0 && (t.op == "divf" || t.op == "embedding" || t.op == "quantized_matmul" || t.op == "reduce" ||
-                           t.op.rfind("gather", 0) == 0));
+         (operand == 0 &&
+          (t.op == "divf" || t.op == "embedding" || t.op == "reduce" || t.op.rfind("gather", 0) == 0)) ||
+         (t.op == "quantized_matmul" && (operand == 0 || operand == 2));
 }
 bool commutes(const std::string &op) {
   static const std::vector<std::string> ops = {"maximumf", "minimumf", "maxnumf", "minnumf", "maxsi", "minsi",
@@ -158,11 +159,11 @@ uint64_t Point::eachOf(const Term &t, const Indices &index, int32_t part) {
     return negative(x[0]);
   if (t.op == "embedding" && x.size() == 3)
     return times(x[0], hash(x[1], x[2]));
-  if (t.op == "quantized_matmul") { // the input times a number that the others make
-    uint64_t weight = hash(hash(t.op), hash(t.attrs));
+  if (t.op == "quantized_matmul") { // input and scale times a number that the others make
+    uint64_t number = hash(hash(t.op), hash(t.attrs));
     for (size_t o = 1; o < x.size(); ++o)
-      weight = hash(weight, x[o]);
-    return times(x[0], weight);
+      number = o == 2 ? number : hash(number, x[o]);
+    return times(times(x[0], x[2]), number);
   }
   if (t.op == "reduce" && x.size() == 1)
     return x[0];

@@ -1,6 +1,6 @@
 //===- EqualityQuantized.cpp - products with packed integers --------------===//
-// The input times a number that bytes, scale and zero point make, summed over blocks and what is in them. Over the
-// reals: that the input may be rounded to 8 bits is rounding. What shares a byte is told apart by its number in it.
+// Input times scale times a number that bytes and zero point make, summed over blocks and what is in them. That the
+// input may be rounded to 8 bits is rounding. What shares a byte is told apart by its number in it.
 //===----------------------------------------------------------------------===//
 #include "EqualityRules.h"
 #include <algorithm>
@@ -57,6 +57,7 @@ struct Rule {
   /// The last block is shorter: a function of whole columns.
   Operation wholeColumns() const {
     Operation o = start();
+    o.op = "quantized_columns";
     o.add(n, kEach, 1);
     o.add(k, 'k', -1);
     o.add(w[2] * blocks, 'w', -1);
@@ -95,7 +96,7 @@ struct Rule {
       return kMajor ? Ints{0, column * (inPairs ? 1 : cols), own, row, 0, 0, 0, 0}
                     : Ints{0, row, 0, column * (inPairs ? 1 : group), own, 0, 0, 0};
     };
-    o.operands.push_back({p.views[2], 0, perScale(scales[1], false)});
+    o.operands.push_back({p.views[2], 0, perScale(scales[1], false), true}); // fill is a scale of zero
     if (hasZeros && wholeZeros)
       o.operands.push_back({p.views[3], 0, {0, scales[0] == 1 ? 0 : zeroRow, 0, 0, 0, 0, 0, 1}});
     else if (hasZeros)
