@@ -27,17 +27,23 @@ public:
       : w(weight), f(weight.format()), m(m), depth(weight.blocks * weight.block), width(exe::byteWidth(dtype)),
         dtype(dtype), int8(int8), micro(micro), kernels(kernels), prefix(std::move(prefix)) {}
   /// Packs what the constant operands of `p` hold.
-  void pack(const Preparation &p, std::vector<uint64_t> key) {
+  void pack(const Preparation &p) {
     QuantizedWeight from = sourceOf(p.ins[1].constant, p.ins[2].constant, w.hasZeros ? p.ins[3].constant : nullptr);
     int64_t bytes = 0;
     if (__builtin_mul_overflow(w.panels(), w.panelBytes(), &bytes))
       throw std::bad_alloc();
-    packed = packForm(
-        p.context.cache, std::move(key), bytes, [&](char *out) { packQuantized(from, 0, w.panels(), out); },
-        packedHere);
+    std::vector<uint64_t> keys;
+    for (size_t i = 1; i < p.ins.size(); ++i)
+      keys.push_back(p.ins[i].constantKey);
+    std::string form = "panels of " + std::to_string(w.bits) + " bits in blocks of " + std::to_string(w.block) + ", " +
+                       std::to_string(w.k) + " x " + std::to_string(w.n) + (w.isSigned ? " signed" : "") +
+                       (w.kMajor ? " by k" : "") + ", scales " + exe::dtypeName(w.scaleType) + shapeText(w.scaleShape) +
+                       (w.hasZeros ? w.floatZeros ? ", zero points in floats" : ", zero points" : "");
+    packed = packConstant(
+        p.context.cache, keys, form, bytes, [&](char *out) { packQuantized(from, 0, w.panels(), out); }, packedHere);
   }
   int64_t iterations() const override { return m ? w.panels() : 0; }
-  int64_t packedBytes() const override { return packed && packedHere ? packed->memory.bytes() : 0; }
+  int64_t packedBytes() const override { return packed && packedHere ? packed.bytes() : 0; }
   bool readsInput(size_t index) const override { return index == 0 || !packed; }
   using Kernel::run;
   Status run(void *const *ins, void *const *outs, int64_t begin, int64_t end) override;
@@ -73,7 +79,7 @@ private:
   bool int8;
   const MicroKernel *micro;
   const QuantizedKernels *kernels;
-  std::shared_ptr<const PackedWeight> packed;
+  PackedBytes packed;
   bool packedHere = false;
   std::string prefix;
 };
@@ -141,7 +147,7 @@ bool QuantizedMatmulKernel::fewRows(const char *x, const QuantizedWeight &from, 
     next = std::min(end, p + step);
     if (p < whole)
       next = std::min(next, whole);
-    const char *panels = packed ? packed->memory.data() + p * w.panelBytes() : nullptr;
+    const char *panels = packed ? packed.data() + p * w.panelBytes() : nullptr;
     if (!panels) {
       char *space = static_cast<char *>(scratch(ScratchSlot::PackB, (next - p) * w.panelBytes()));
       if (!space)
@@ -216,7 +222,7 @@ Status QuantizedMatmulKernel::run(void *const *ins, void *const *outs, int64_t b
     int64_t step = packed ? end - begin : together;
     for (int64_t p = begin; ok && p < end; p += step) {
       int64_t next = std::min(end, p + step);
-      const char *panels = packed ? packed->memory.data() + p * w.panelBytes() : nullptr;
+      const char *panels = packed ? packed.data() + p * w.panelBytes() : nullptr;
       if (!panels) {
         char *space = static_cast<char *>(scratch(ScratchSlot::PackB, (next - p) * w.panelBytes()));
         ok = space;
@@ -321,18 +327,10 @@ Status comm::rt::prepareQuantizedMatmul(const Preparation &p, std::unique_ptr<Ke
       std::make_unique<QuantizedMatmulKernel>(weight, elementsOf(p.ins[0].shape) / weight.k, p.ins[0].dtype, int8,
                                               micro, chooseQuantizedKernels(p.context.microKernel), p.prefix());
   bool constant = weight.n > 0;
-  std::vector<uint64_t> key = {uint64_t(weight.bits), uint64_t(weight.block),    uint64_t(weight.k),
-                               uint64_t(weight.n),    uint64_t(weight.isSigned), uint64_t(weight.kMajor)};
-  for (size_t i = 1; i < p.ins.size(); ++i) {
+  for (size_t i = 1; i < p.ins.size(); ++i)
     constant &= p.ins[i].constant != nullptr;
-    // One operand without a name leaves all of them without.
-    key.push_back(p.ins[i].constantKey);
-  }
-  if (constant) {
-    if (std::find(key.begin() + 6, key.end(), 0) != key.end())
-      key.clear();
-    kernel->pack(p, std::move(key));
-  }
+  if (constant)
+    kernel->pack(p);
   out = std::move(kernel);
   return Status::ok();
 }
