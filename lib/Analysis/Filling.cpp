@@ -1,5 +1,6 @@
 //===- Filling.cpp - what ops make of fill --------------------------------===//
 #include "comm/Analysis/Filling.h"
+#include "comm/IR/CommExpertOps.h"
 #include "comm/IR/CommOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -90,7 +91,7 @@ Fill comm::resultFill(Operation *op, ArrayRef<std::optional<Fill>> fills) {
   auto product = [&] { return anyBad ? Fill::bad() : anyZero ? Fill::known(0) : Fill::finite(); };
   auto plain = [&] { return anyBad ? Fill::bad() : Fill::finite(); };
   return TypeSwitch<Operation *, Fill>(op)
-      .Case([&](MatmulOp) { return product(); })
+      .Case<MatmulOp, ExpertMatmulOp>([&](auto) { return product(); })
       .Case([&](QuantizedMatmulOp) { // zero bytes are no zero weights, but a zero scale makes them so
         bool zero = (fills[0] && fills[0]->isZero()) || (fills[2] && fills[2]->isZero());
         return anyBad ? Fill::bad() : zero ? Fill::known(0) : Fill::finite();

@@ -1,5 +1,6 @@
 //===- OpTimes.cpp - predicted time of every op on a topology -------------===//
 #include "comm/Analysis/OpTimes.h"
+#include "comm/IR/CommExpertOps.h"
 #include "comm/IR/Precision.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -147,6 +148,18 @@ static cost::AttentionQuery attentionOf(AttentionOp op) {
   return query;
 }
 
+/// As if the rows were shared out evenly.
+static cost::GemmQuery expertsOf(ExpertMatmulOp op) {
+  cost::GemmQuery query;
+  query.dtype = dtypeOf(op.getInput().getType());
+  query.k = op.getInput().getType().getShape().back();
+  query.n = op.getType().getShape().back();
+  int64_t rows = op.getIds().getType().getNumElements();
+  query.batch = std::min(rows, op.getWeights().getType().getDimSize(0));
+  query.m = query.batch > 0 ? (rows + query.batch - 1) / query.batch : 0;
+  return query;
+}
+
 double OpTimes::of(Operation *op) const {
   if (isFreeOp(op))
     return 0;
@@ -158,6 +171,8 @@ double OpTimes::of(Operation *op) const {
     return model->gemmUs(query(matmul));
   if (auto quantized = dyn_cast<QuantizedMatmulOp>(op))
     return quantizedUs(*model, quantized);
+  if (auto experts = dyn_cast<ExpertMatmulOp>(op))
+    return model->gemmUs(expertsOf(experts));
   if (auto attention = dyn_cast<AttentionOp>(op))
     return model->attentionUs(attentionOf(attention));
   return ofLoop(op, bytesOf(op));

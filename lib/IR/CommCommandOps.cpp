@@ -170,6 +170,7 @@ static const CommandRow kCommands[] = {
     {"quantized_matmul", 3, 4, 1, "bits:i block:i ?signed:i ?k_major:i ?int8:i"},
     {"attention", 3, 5, 1, "scale:f ?causal:i ?causal_offset:i ?softcap:f has_mask:i has_lengths:i ?precision:s"},
     {"embedding", 2, 2, 1, "vocab:i axes:S ?grain:i"},
+    {"expert_matmul", 3, 3, 1, "experts:i axes:S ?grain:i ?transpose:i"},
     {"gather", 2, 2, 1, "axis:i"},
     {"gather_nd", 2, 2, 1, "?batch_dims:i"},
     {"gather_elements", 2, 2, 1, "axis:i"},

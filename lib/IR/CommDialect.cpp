@@ -1,4 +1,5 @@
 //===- CommDialect.cpp - registration, attributes, discardable attributes -===//
+#include "comm/IR/CommExpertOps.h"
 #include "comm/IR/CommOps.h"
 #include "comm/IR/Precision.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -31,6 +32,10 @@ void CommDialect::initialize() {
   addOperations<
 #define GET_OP_LIST
 #include "comm/IR/CommModelOps.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "comm/IR/CommExpertOps.cpp.inc"
       >();
   addOperations<
 #define GET_OP_LIST

@@ -1,5 +1,5 @@
 //===- Collectives.cpp - ops in which ranks differ ------------------------===//
-#include "Internal.h"
+#include "Experts.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include <cmath>
 #include <limits>
@@ -238,6 +238,8 @@ void comm::detail::accumulate(HostTensor &into, const HostTensor &other, ReduceK
 bool comm::detail::needsAllRanks(Operation *op) {
   if (auto embedding = dyn_cast<EmbeddingOp>(op))
     return embedding.getVocab().has_value();
+  if (auto experts = dyn_cast<ExpertMatmulOp>(op))
+    return experts.getExperts().has_value();
   return isa<AllReduceOp, ReduceScatterOp, AllGatherOp, AllToAllOp, PermuteOp, ShardSliceOp, RankMaskOp,
              AllReduceNormOp, ScatterNormGatherOp, PackShardsOp, UnpackShardsOp>(op);
 }
@@ -343,6 +345,20 @@ FailureOr<PerRank> comm::detail::evaluateAcrossRanks(Operation *op, ArrayRef<Sma
               copyElement(rows, at * width + c, in[rank][0], (row - range.start) * width + c);
           }
           return rows;
+        });
+        return ok ? FailureOr<PerRank>(std::move(out)) : FailureOr<PerRank>(failure());
+      })
+      .Case([&](ExpertMatmulOp e) -> FailureOr<PerRank> {
+        int64_t held = e.getWeights().getType().getDimSize(0), experts = *e.getExperts(), grain = e.getGrain(),
+                shards = grid.getNumShards(*e.getExpertAxes());
+        if (grain < 1 || experts % grain != 0 || shards < 1 || held != getLocalSize(experts, grain, shards))
+          return failure();
+        bool ok = true;
+        PerRank out = eachRank(grid, *e.getExpertAxes(), ranks, [&](int64_t rank, int64_t shard, Group group) {
+          ShardRange range = shardRange(experts, grain, group.size(), shard);
+          auto product = expertMatmul(e, in[rank], range.start, range.count, experts, standIns);
+          ok &= succeeded(product);
+          return ok ? std::move(*product) : HostTensor::zeros(e.getType());
         });
         return ok ? FailureOr<PerRank>(std::move(out)) : FailureOr<PerRank>(failure());
       })

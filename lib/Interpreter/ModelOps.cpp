@@ -2,6 +2,7 @@
 // Under integer stand-ins each nonlinear op keeps what partitioning may rely on: which elements depend on which,
 // linearity where the sharding rule claims it, and zero in, zero out where zero fill is claimed to be harmless.
 //===----------------------------------------------------------------------===//
+#include "Experts.h"
 #include "Internal.h"
 #include "comm/IR/Precision.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -434,9 +435,35 @@ double geluTanh(double x) { return 0.5 * x * (1 + std::tanh(0.797884560802865355
 double silu(double x) { return x / (1 + std::exp(-x)); }
 } // namespace
 
+FailureOr<HostTensor> comm::detail::expertMatmul(ExpertMatmulOp op, ArrayRef<HostTensor> in, int64_t first,
+                                                 int64_t count, int64_t experts, bool standIns) {
+  Field field{standIns};
+  HostTensor out = HostTensor::zeros(op.getType());
+  const HostTensor &x = in[0], &ids = in[1], &w = in[2];
+  int64_t k = x.type.getShape().back(), n = out.type.getShape().back();
+  int64_t each = x.type.getRank() == ids.type.getRank() ? ids.type.getShape().back() : 1;
+  int64_t wk = op.getTranspose() ? 1 : n, wn = op.getTranspose() ? k : 1;
+  for (auto [row, id] : llvm::enumerate(ids.ints)) {
+    if (id < 0 || id >= experts)
+      return failure();
+    if (id < first || id >= first + count)
+      continue;
+    int64_t from = static_cast<int64_t>(row) / each * k, matrix = (id - first) * k * n;
+    for (int64_t j = 0; j < n; ++j) {
+      double sum = 0;
+      for (int64_t i = 0; i < k; ++i)
+        sum = field.add(sum, field.mul(x.floats[from + i], w.floats[matrix + i * wk + j * wn]));
+      out.floats[row * n + j] = sum;
+    }
+  }
+  roundAll(out, standIns);
+  return out;
+}
+
 bool comm::detail::knowsModelOp(Operation *op) {
   return isa<MatmulOp, QuantizedMatmulOp, AttentionOp, RMSNormOp, LayerNormOp, SoftmaxOp, RotaryOp, EmbeddingOp,
-             GatherOp, GatherNDOp, GatherElementsOp, GeluOp, SiluOp, ScatterNDOp, TopKOp, WindowsOp>(op);
+             ExpertMatmulOp, GatherOp, GatherNDOp, GatherElementsOp, GeluOp, SiluOp, ScatterNDOp, TopKOp, WindowsOp>(
+      op);
 }
 
 Result comm::detail::evaluateModelOp(Operation *op, ArrayRef<HostTensor> in, const InterpreterOptions &options) {
@@ -451,6 +478,13 @@ Result comm::detail::evaluateModelOp(Operation *op, ArrayRef<HostTensor> in, con
       .Case([&](RotaryOp r) { return rotary(r, in, standIns); })
       .Case([&](EmbeddingOp e) -> Result {
         return e.getVocab() ? Result(failure()) : gather(in[0], in[1], 0, e.getType());
+      })
+      .Case([&](ExpertMatmulOp e) -> Result {
+        int64_t experts = e.getWeights().getType().getDimSize(0);
+        if (e.getExperts())
+          return failure();
+        FailureOr<HostTensor> product = expertMatmul(e, in, 0, experts, experts, standIns);
+        return failed(product) ? Result(failure()) : one(std::move(*product));
       })
       .Case([&](GatherOp g) { return gather(in[0], in[1], g.getAxis(), g.getType()); })
       .Case([&](GatherNDOp g) { return gatherND(g, in[0], in[1]); })

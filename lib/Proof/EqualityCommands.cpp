@@ -30,6 +30,7 @@ public:
         {"quantized_matmul", &CommandRule::quantizedMatmul},
         {"attention", &CommandRule::attention},
         {"embedding", &CommandRule::embedding},
+        {"expert_matmul", &CommandRule::expertMatmul},
         {"gather", &CommandRule::gather},
         {"gather_nd", &CommandRule::gatherND},
         {"gather_elements", &CommandRule::gatherElements},
@@ -404,6 +405,37 @@ private:
     o.operands.push_back({read(0), 0, {0, 1, table[1]}, true});
     o.operands.push_back({read(1), 0, {1, 0, 0}});
     o.operands.push_back({numbers(range.start, std::max<int64_t>(range.count, 1)), 0, {0, 0, 1}});
+    write(apply(s.terms, std::move(o)));
+  }
+
+  void expertMatmul() {
+    operands(3);
+    const Shape &x = in(0).shape, &ids = in(1).shape, &w = in(2).shape;
+    bool transposed = intOr("transpose", 0) != 0;
+    int64_t experts = intOf(c.attrs, "experts"), rows = numElements(ids);
+    require(!ids.empty() && w.size() == 3 && (x.size() == ids.size() || x.size() == ids.size() + 1), badShapes);
+    require(std::equal(x.begin(), x.end() - 1, ids.begin()) && experts > 0, badShapes);
+    int64_t k = w[transposed ? 2 : 1], n = w[transposed ? 1 : 2], each = x.size() == ids.size() ? ids.back() : 1;
+    require(x.back() == k && size() == rows * n && each > 0, badShapes);
+    Split split{namesOf(c.attrs, "axes"), c.attrs.count("grain") ? intOf(c.attrs, "grain") : 1};
+    require(split.grain >= 1 && experts % split.grain == 0, badShapes);
+    ShardRange range{0, experts, experts};
+    if (!split.axes.empty())
+      range = shardRange(experts, split, grid, rank);
+    require(range.local == w[0], badShapes);
+    Operation o;
+    o.op = "expert_matmul";
+    o.attrs = std::to_string(experts);
+    o.add(rows / each, kEach, each * n);
+    o.add(each, kEach, n);
+    o.add(n, kEach, 1);
+    o.add(range.count, kSum, -1); // the expert whose number is the id
+    o.add(k, kSum, -1);
+    o.size = size();
+    o.operands.push_back({read(0), 0, {k, 0, 0, 0, 1}, true});
+    o.operands.push_back({read(2), 0, {0, 0, transposed ? k : 1, k * n, transposed ? 1 : n}, true});
+    o.operands.push_back({read(1), 0, {each, 1, 0, 0, 0}});
+    o.operands.push_back({numbers(range.start, std::max<int64_t>(range.count, 1)), 0, {0, 0, 0, 1, 0}});
     write(apply(s.terms, std::move(o)));
   }
 

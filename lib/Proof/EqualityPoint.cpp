@@ -32,7 +32,7 @@ bool isSum(const Term &t) {
 
 /// The operand that such an operation is linear in, as in the rules; -1: none.
 bool isLinearIn(const Term &t, size_t operand) {
-  return t.op == "mulf" || t.op == "matmul" || t.op == "negf" ||
+  return t.op == "mulf" || t.op == "matmul" || t.op == "negf" || (t.op == "expert_matmul" && operand < 2) ||
          (operand == 0 &&
           (t.op == "divf" || t.op == "embedding" || t.op == "reduce" || t.op.rfind("gather", 0) == 0)) ||
          (t.op == "quantized_matmul" && (operand == 0 || operand == 2));
@@ -165,6 +165,8 @@ uint64_t Point::eachOf(const Term &t, const Indices &index, int32_t part) {
       number = o == 2 ? number : hash(number, x[o]);
     return times(times(x[0], x[2]), number);
   }
+  if (t.op == "expert_matmul" && x.size() == 4)
+    return times(times(x[0], x[1]), hash(x[2], x[3]));
   if (t.op == "reduce" && x.size() == 1)
     return x[0];
   if (commutes(t.op))

@@ -3,6 +3,7 @@
 // Rewrites  arguments and results -> memref arguments; values -> comm.buffer, comm.view; ops -> comm.command, launches
 // Skips     nothing; ops without a command are listed as errors
 //===----------------------------------------------------------------------===//
+#include "comm/IR/CommExpertOps.h"
 #include "comm/IR/Precision.h"
 #include "passes/Lower/Converter.h"
 #include "passes/Lower/Passes.h"
@@ -163,6 +164,13 @@ LogicalResult Converter::convertSimple(Operation *op) {
             return Params{c.param("vocab", static_cast<int64_t>(e.getVocab().value_or(rows))),
                           c.param("axes", e.getVocabAxesAttr() ? e.getVocabAxesAttr() : none),
                           c.param("grain", static_cast<int64_t>(e.getGrain()))};
+          })
+          .Case([&](ExpertMatmulOp e) {
+            int64_t held = cast<RankedTensorType>(e.getWeights().getType()).getDimSize(0);
+            return Params{c.param("experts", static_cast<int64_t>(e.getExperts().value_or(held))),
+                          c.param("axes", e.getExpertAxesAttr() ? e.getExpertAxesAttr() : none),
+                          c.param("grain", static_cast<int64_t>(e.getGrain())),
+                          c.param("transpose", int64_t(e.getTranspose()))};
           })
           .Case([&](GatherOp g) { return Params{c.param("axis", static_cast<int64_t>(g.getAxis()))}; })
           .Case([&](GatherNDOp g) { return Params{c.param("batch_dims", static_cast<int64_t>(g.getBatchDims()))}; })

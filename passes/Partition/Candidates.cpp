@@ -4,6 +4,7 @@
 // there are some. Free axes and values with a user's layout: everything.
 //===----------------------------------------------------------------------===//
 #include "Candidates.h"
+#include "comm/IR/CommExpertOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
@@ -19,6 +20,8 @@ int partition::weightOperand(const Graph &graph, const OpInfo &op) {
     return 1;
   if (isa<EmbeddingOp>(op.op) && isFree(0))
     return 0;
+  if (isa<ExpertMatmulOp>(op.op) && isFree(2))
+    return 2;
   return -1;
 }
 
@@ -37,6 +40,11 @@ std::string partition::describeChoice(const Graph &graph, const OpInfo &op, cons
   int weight = weightOperand(graph, op);
   if (isa<MatmulOp, QuantizedMatmulOp>(op.op) && weight >= 0 && isIn(op.rule.operands[weight], factor))
     return (op.rule.factors[factor].kind == FactorKind::Reduction ? "weight by rows" : "weight by columns") + size;
+  if (isa<ExpertMatmulOp>(op.op) && weight >= 0 && isIn(op.rule.operands[weight], factor))
+    return (factor == expertFactor(op.rule)                         ? "by experts"
+            : op.rule.factors[factor].kind == FactorKind::Reduction ? "weights by rows"
+                                                                    : "weights by columns") +
+           size;
   if (isa<EmbeddingOp>(op.op) && isIn(op.rule.operands[0], factor))
     return (op.rule.factors[factor].kind == FactorKind::Reduction ? "table by vocabulary" : "table by columns") + size;
   if (isa<AttentionOp>(op.op) && factor == op.rule.operands[0][1][0])
@@ -140,14 +148,16 @@ CandidateSet partition::candidatesFor(const Graph &graph, const OpInfo &op, unsi
   }
 
   if (weight >= 0) {
-    bool table = isa<EmbeddingOp>(op.op);
+    bool table = isa<EmbeddingOp>(op.op), experts = isa<ExpertMatmulOp>(op.op);
     auto type = graph.values[op.operands[weight]].type;
     // A table is shared out by rows when it is a vocabulary, not a handful of positions or segments.
     bool vocabulary = table && type.getDimSize(0) >= 2 * type.getDimSize(1);
     bool seeded = !table || vocabulary;
     bool any = keep(
         [&](const AxisChoice &choice) {
+          // Whole experts would leave ranks idle whenever the router prefers some: that split is the user's to ask for.
           return isIn(op.rule.operands[weight], choice.factor) &&
+                 !(experts && choice.factor == static_cast<int>(expertFactor(op.rule))) &&
                  (!vocabulary || choice.factor == static_cast<int>(op.rule.operands[0][0][0]));
         },
         !seeded);
@@ -160,10 +170,11 @@ CandidateSet partition::candidatesFor(const Graph &graph, const OpInfo &op, unsi
     auto rows = llvm::find_if(out.candidates, [&](const Candidate &c) {
       return c.choice.kind == AxisChoice::Split && op.rule.factors[c.choice.factor].kind == FactorKind::Reduction;
     });
+    int other = experts ? 0 : 1 - weight;
     if (!table && rows != out.candidates.end())
       for (Candidate &candidate : out.candidates)
         if (!(candidate.choice == rows->choice))
-          candidate.avoid.push_back({1 - weight, rows->need[1 - weight]});
+          candidate.avoid.push_back({other, rows->need[other]});
     return out;
   }
   if (lifted)

@@ -6,6 +6,7 @@
 #include "Fill.h"
 #include "Search.h"
 #include "comm/Analysis/Explain.h"
+#include "comm/IR/CommExpertOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Pass/PassManager.h"
@@ -81,7 +82,8 @@ void keepStates(Graph &graph, llvm::StringMap<std::pair<RankedTensorType, Layout
 }
 
 bool isRemarkable(const OpInfo &op) {
-  return isa<MatmulOp, QuantizedMatmulOp, AttentionOp, EmbeddingOp, GatherOp, RMSNormOp, LayerNormOp>(op.op);
+  return isa<MatmulOp, QuantizedMatmulOp, ExpertMatmulOp, AttentionOp, EmbeddingOp, GatherOp, RMSNormOp, LayerNormOp>(
+      op.op);
 }
 
 void explainAxis(const Graph &graph, unsigned axis, ArrayRef<Decision> decisions) {

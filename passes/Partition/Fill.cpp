@@ -1,6 +1,7 @@
 //===- Fill.cpp - what lies behind the end of an uneven shard --------------===//
 #include "Fill.h"
 #include "comm/Analysis/Filling.h"
+#include "comm/IR/CommExpertOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;
@@ -134,13 +135,16 @@ private:
           zero |= fill.isZero() && (operand % 2 == 0 || !isa<QuantizedMatmulOp>(op.op)); // of it, input and scales
           allZero &= fill.isZero();
           bad |= fill.kind == Fill::Bad;
-          if (operand == 1 && isa<EmbeddingOp, GatherOp, GatherNDOp, GatherElementsOp>(op.op) && !fill.isZero())
+          if (operand == 1 && isa<EmbeddingOp, ExpertMatmulOp, GatherOp, GatherNDOp, GatherElementsOp>(op.op) &&
+              !fill.isZero())
             unsafe.push_back({index, static_cast<unsigned>(axis), "the fill of its indices may be out of range"});
         }
       }
-      if (!sums || !filled || isa<EmbeddingOp>(op.op)) // rows that are not there are not looked up
+      // Rows and experts that are not there are not looked up.
+      bool lookedUp = isa<EmbeddingOp>(op.op) || (isa<ExpertMatmulOp>(op.op) && factors[0] == expertFactor(op.rule));
+      if (!sums || !filled || lookedUp)
         continue;
-      bool safe = isa<MatmulOp, QuantizedMatmulOp>(op.op) ? zero && !bad : allZero;
+      bool safe = isa<MatmulOp, QuantizedMatmulOp, ExpertMatmulOp>(op.op) ? zero && !bad : allZero;
       if (!safe)
         unsafe.push_back({index, static_cast<unsigned>(axis),
                           bad ? "the fill of uneven shards may be infinite and would reach its sum"

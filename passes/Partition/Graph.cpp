@@ -1,5 +1,6 @@
 //===- Graph.cpp - values, factors, classes and grains of a function ------===//
 #include "Graph.h"
+#include "comm/IR/CommExpertOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "llvm/ADT/StringSwitch.h"
@@ -303,6 +304,9 @@ void Graph::spreadClasses() {
       mark(op, op.rule.operands[0][2][0], kSequence);
       mark(op, op.rule.operands[1][2][0], kSequence);
     } else if (isa<EmbeddingOp>(op.op) && isFree(op, 0)) {
+      for (const DimFactors &dim : op.rule.operands[1])
+        mark(op, dim[0], kToken);
+    } else if (isa<ExpertMatmulOp>(op.op) && isFree(op, 2)) {
       for (const DimFactors &dim : op.rule.operands[1])
         mark(op, dim[0], kToken);
     } else if (isa<MatmulOp, QuantizedMatmulOp>(op.op) && isFree(op, 0) != isFree(op, 1)) {

@@ -6,6 +6,7 @@
 #include "Fill.h"
 #include "Search.h"
 #include "comm/Analysis/Explain.h"
+#include "comm/IR/CommExpertOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/IRMapping.h"
@@ -218,6 +219,13 @@ private:
         embedding.setVocab(graph.values[info.operands[0]].type.getDimSize(0));
         embedding.setVocabAxesAttr(grid.attr(rows.axes));
         embedding.setGrain(rows.grain);
+      }
+    } else if (auto product = dyn_cast<ExpertMatmulOp>(local)) {
+      const DimSplit &experts = layouts.operands[2].dims[0];
+      if (!experts.axes.empty()) {
+        product.setExperts(graph.values[info.operands[2]].type.getDimSize(0));
+        product.setExpertAxesAttr(grid.attr(experts.axes));
+        product.setGrain(experts.grain);
       }
     }
     return local;

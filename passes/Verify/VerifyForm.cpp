@@ -1,5 +1,5 @@
 //===- VerifyForm.cpp - list every op that the form does not allow --------===//
-#include "comm/IR/CommOps.h"
+#include "comm/IR/CommExpertOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -43,6 +43,8 @@ std::string illegal(Operation *op, Form form) {
     return "tensors are still whole, but this weight is split";
   if (auto embedding = dyn_cast<EmbeddingOp>(op); embedding && form == Form::Global && embedding.getVocab())
     return "tensors are still whole, but this table is split";
+  if (auto experts = dyn_cast<ExpertMatmulOp>(op); experts && form == Form::Global && experts.getExperts())
+    return "tensors are still whole, but these experts are split";
   if (isModelOp(op))
     return "";
   if (isRankOp(op))

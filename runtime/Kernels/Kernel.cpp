@@ -1,5 +1,6 @@
 //===- Kernel.cpp - the table of compute commands -------------------------===//
 #include "runtime/Kernels/Kernel.h"
+#include "runtime/Kernels/Experts/ExpertMatmul.h"
 #include "runtime/Kernels/Support.h"
 #include <algorithm>
 #include <new>
@@ -17,6 +18,7 @@ constexpr KernelEntry table[] = {
     {"attention", prepareAttention},
     {"copy", prepareCopy},
     {"embedding", prepareEmbedding},
+    {"expert_matmul", prepareExpertMatmul},
     {"fill", prepareFill},
     {"gather", prepareGather},
     {"gather_elements", prepareGatherElements},

@@ -165,6 +165,26 @@ func.func @embedding_vocab(%t: tensor<8x4xf32>, %i: tensor<3xi64>) {
   return
 }
 // -----
+func.func @expert_rows(%x: tensor<5x8xf32>, %i: tensor<4x2xi64>, %w: tensor<3x8x6xf32>) {
+  // expected-error @+2 {{C1: rows 'tensor<5x8xf32>' do not fit ids}}
+  // expected-error @+1 {{failed to infer returned types}}
+  %y = comm.expert_matmul %x, %i, %w : tensor<5x8xf32>, tensor<4x2xi64>, tensor<3x8x6xf32> -> tensor<4x2x6xf32>
+  return
+}
+// -----
+func.func @expert_weights(%x: tensor<4x8xf32>, %i: tensor<4x2xi64>, %w: tensor<3x8x6xf32>) {
+  // expected-error @+2 {{C2: weights 'tensor<3x8x6xf32>' do not fit rows}}
+  // expected-error @+1 {{failed to infer returned types}}
+  %y = comm.expert_matmul %x, %i, %w transpose : tensor<4x8xf32>, tensor<4x2xi64>, tensor<3x8x6xf32> -> tensor<4x2x6xf32>
+  return
+}
+// -----
+func.func @expert_count(%x: tensor<4x8xf32>, %i: tensor<4x2xi64>, %w: tensor<3x8x6xf32>) {
+  // expected-error @+1 {{C3: experts must be positive, got -3}}
+  %y = comm.expert_matmul %x, %i, %w experts -3 over ["tp"] : tensor<4x8xf32>, tensor<4x2xi64>, tensor<3x8x6xf32> -> tensor<4x2x6xf32>
+  return
+}
+// -----
 func.func @gather_axis(%x: tensor<2x8xf32>, %i: tensor<3xi64>) {
   // expected-error @+2 {{C1: axis 2 is outside}}
   // expected-error @+1 {{failed to infer returned types}}

@@ -1,7 +1,7 @@
 //===- Experts.cpp - com.microsoft MoE ------------------------------------===//
-// Experts in dense form: every expert sees every token, and the router's weights pick what counts.
 //===----------------------------------------------------------------------===//
 #include "OpTable.h"
+#include "comm/IR/CommExpertOps.h"
 #include <cmath>
 
 namespace mlir::comm {
@@ -12,7 +12,8 @@ using B = ValueBuilder;
 struct Experts {
   NodeContext &c;
   B &b;
-  int64_t experts = 0, tokens = 0, hidden = 0, inner = 0;
+  int64_t experts = 0, tokens = 0, hidden = 0, inner = 0, chosen = 0;
+  Value ids, share;
   std::string activation;
   int64_t fusion = 0;
 
@@ -48,29 +49,37 @@ struct Experts {
     for (size_t i = 1; i < c.numInputs(); ++i)
       if (c.has(i) && failed(c.needSameElement(0, i)))
         return failure();
-    return c.needBudget({experts, tokens, std::max(halves * inner, hidden)}, B::elementOf(c.in(0)));
+    chosen = c.getInt("k", 1);
+    if (chosen < 1 || chosen > experts)
+      return c.fail("k = " + Twine(chosen) + " of " + Twine(experts) + " experts", "E313");
+    return c.needBudget({chosen, tokens, std::max(halves * inner, hidden)}, B::elementOf(c.in(0)));
   }
 
-  /// Weight of every expert for every token, f32 [T, E]: softmax over all, zeros but for the best k.
-  FailureOr<Value> route() {
-    int64_t k = c.getInt("k", 1);
-    if (k < 1 || k > experts)
-      return c.fail("k = " + Twine(k) + " of " + Twine(experts) + " experts", "E313");
+  /// Every token's best k experts, i64 [T, K], and the router's weights of them, f32 [T, K].
+  void route() {
     OpBuilder &builder = b.getBuilder();
-    Type i64 = builder.getI64Type(), f32 = builder.getF32Type();
-    Value p = b.create<SoftmaxOp>(b.castTo(c.in(1), f32));
-    Value order = b.reshape(b.create<TopKOp>(p, builder.getI64IntegerAttr(k), builder.getUnitAttr()), {tokens, k, 1});
-    Value number = b.ints(llvm::to_vector(llvm::seq<int64_t>(0, experts)), {1, 1, experts}, i64);
-    Value hit = b.castTo(b.compare(arith::CmpFPredicate::OEQ, arith::CmpIPredicate::eq, order, number), f32);
-    p = b.mul(p, b.reduce(Reduction::Sum, hit, {1}, false));
-    return c.getInt("normalize_routing_weights", 0) ? b.div(p, b.reduce(Reduction::Sum, p, {1}, true)) : p;
+    Value p = b.create<SoftmaxOp>(b.castTo(c.in(1), builder.getF32Type()));
+    ids = b.create<TopKOp>(p, builder.getI64IntegerAttr(chosen), builder.getUnitAttr());
+    share = b.create<GatherElementsOp>(p, ids, builder.getI64IntegerAttr(1));
+    if (c.getInt("normalize_routing_weights", 0))
+      share = b.div(share, b.reduce(Reduction::Sum, share, {1}, true));
   }
 
+  /// x [T, k] or [T, K, k] -> [T, K, n].
+  Value product(Value x, size_t weights) {
+    return b.create<ExpertMatmulOp>(x, ids, c.in(weights), b.getBuilder().getUnitAttr(), IntegerAttr(), ArrayAttr(),
+                                    b.getBuilder().getI64IntegerAttr(1));
+  }
+  /// Rows of a bias [E, n] -> [T, K, n].
+  Value biasOf(size_t index) { return b.create<EmbeddingOp>(c.in(index), ids, IntegerAttr(), ArrayAttr()); }
   Value layer(Value x, size_t weights) {
-    Value y = b.matmul(x, c.in(weights), false, true);
-    if (!c.has(weights + 1))
-      return y;
-    return b.add(y, b.reshape(c.in(weights + 1), {experts, 1, c.shape(weights + 1)[1]}));
+    Value y = product(x, weights);
+    return c.has(weights + 1) ? b.add(y, biasOf(weights + 1)) : y;
+  }
+  /// [T, K, H] -> the router's mean of each token's K rows, f32 [T, H].
+  Value mix(Value y) {
+    Value weighted = b.mul(b.castTo(y, b.getBuilder().getF32Type()), b.reshape(share, {tokens, chosen, 1}));
+    return b.reduce(Reduction::Sum, weighted, {1}, false);
   }
 
   FailureOr<Value> activate(Value h, Value x) {
@@ -79,9 +88,9 @@ struct Experts {
       if (fusion == 0) {
         linear = layer(x, 6);
       } else if (fusion == 1) {
-        Value pairs = b.reshape(h, {experts, tokens, inner, 2});
-        gate = b.reshape(b.sliceDim(pairs, 3, 0, 1), {experts, tokens, inner});
-        linear = b.reshape(b.sliceDim(pairs, 3, 1, 1), {experts, tokens, inner});
+        Value pairs = b.reshape(h, {tokens, chosen, inner, 2});
+        gate = b.reshape(b.sliceDim(pairs, 3, 0, 1), {tokens, chosen, inner});
+        linear = b.reshape(b.sliceDim(pairs, 3, 1, 1), {tokens, chosen, inner});
       } else {
         gate = b.sliceDim(h, 2, 0, inner);
         linear = b.sliceDim(h, 2, inner, inner);
@@ -108,18 +117,16 @@ struct Experts {
   LogicalResult run() {
     if (failed(check()))
       return failure();
-    FailureOr<Value> weights = route();
-    if (failed(weights))
-      return failure();
-    Value x = b.reshape(c.in(0), {1, tokens, hidden});
+    route();
+    Value x = b.reshape(c.in(0), {tokens, hidden});
     FailureOr<Value> active = activate(layer(x, 2), x);
     if (failed(active))
       return failure();
-    Value y = layer(*active, 4); // [E, T, H]
-    Type element = B::elementOf(y), f32 = b.getBuilder().getF32Type();
-    Value share = b.reshape(b.transpose(*weights, {1, 0}), {experts, tokens, 1});
-    Value sum = b.reduce(Reduction::Sum, b.mul(b.castTo(y, f32), share), {0}, false);
-    return c.done(b.reshape(b.castTo(sum, element), c.shape(0)));
+    // The bias apart: the product may be a partial sum over ranks, which is then added up once, for each token.
+    Value sum = mix(product(*active, 4));
+    if (c.has(5))
+      sum = b.add(sum, mix(biasOf(5)));
+    return c.done(b.reshape(b.castTo(sum, B::elementOf(c.in(0))), c.shape(0)));
   }
 };
 LogicalResult mixtureOfExperts(NodeContext &c) { return Experts{c, c.b}.run(); }

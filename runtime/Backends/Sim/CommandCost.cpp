@@ -63,6 +63,21 @@ bool quantized(const exe::Program &program, const exe::Command &c, cost::GemmQue
   return q.m >= 8 && q.k > 0 && q.n > 0;
 }
 
+/// Rows by expert, as if they were shared out evenly.
+bool experts(const exe::Program &program, const exe::Command &c, cost::GemmQuery &q) {
+  const exe::Value *x = operand(program, c.inputs, 0), *ids = operand(program, c.inputs, 1),
+                   *w = operand(program, c.inputs, 2), *y = operand(program, c.outputs, 0);
+  if (!x || !ids || !w || !y || x->shape.empty() || y->shape.empty() || w->shape.size() != 3)
+    return false;
+  int64_t rows = std::max<int64_t>(exe::numElements(ids->shape), 0);
+  q.dtype = exe::dtypeName(x->dtype);
+  q.k = x->shape.back();
+  q.n = y->shape.back();
+  q.batch = std::min(rows, w->shape[0]);
+  q.m = q.batch > 0 ? (rows + q.batch - 1) / q.batch : 0;
+  return true;
+}
+
 bool attention(const exe::Program &program, const exe::Command &c, cost::AttentionQuery &q) {
   const exe::Value *query = operand(program, c.inputs, 0), *key = operand(program, c.inputs, 1);
   if (!query || !key || query->shape.size() != 4 || key->shape.size() != 4)
@@ -118,6 +133,10 @@ ComputeQuery computeQuery(const exe::Program &program, const exe::Command &c, co
   int64_t in = bytesOf(program, c.inputs), out = bytesOf(program, c.outputs);
   q.bytes = in + out;
   if ((c.op == "matmul" && gemm(program, c, q.gemm)) || (c.op == "quantized_matmul" && quantized(program, c, q.gemm))) {
+    q.kind = ComputeQuery::Gemm;
+    return q;
+  }
+  if (c.op == "expert_matmul" && experts(program, c, q.gemm)) {
     q.kind = ComputeQuery::Gemm;
     return q;
   }

@@ -1,6 +1,7 @@
 //===- Gather.cpp - gather, gather_nd, gather_elements, embedding ---------===//
 // Indices are data: each one is checked when it is used, and the first bad one ends the run with a sentence.
 //===----------------------------------------------------------------------===//
+#include "runtime/Kernels/Gather/Indices.h"
 #include "runtime/Kernels/Shard/Shards.h"
 #include "runtime/Kernels/Support.h"
 #include <cstring>
@@ -9,19 +10,6 @@ using namespace comm;
 using namespace comm::rt;
 
 namespace {
-/// Reads element i of an i32 or i64 tensor.
-class Indices {
-public:
-  Indices(const void *data, bool wide) : data(data), wide(wide) {}
-  int64_t operator[](int64_t i) const {
-    return wide ? static_cast<const int64_t *>(data)[i] : int64_t(static_cast<const int32_t *>(data)[i]);
-  }
-
-private:
-  const void *data;
-  bool wide;
-};
-
 /// Wraps a negative index; false when it is outside [-size, size).
 bool wrap(int64_t &index, int64_t size) {
   if (index < 0)
@@ -32,12 +20,6 @@ bool wrap(int64_t &index, int64_t size) {
 Status outOfRange(const std::string &prefix, int64_t index, int64_t size) {
   std::string n = std::to_string(size);
   return {Code::InvalidArgument, prefix + "index " + std::to_string(index) + " is outside [-" + n + ", " + n + ")"};
-}
-
-Status checkIndices(const Preparation &p, const TensorDesc &indices) {
-  if (indices.dtype == exe::DType::I32 || indices.dtype == exe::DType::I64)
-    return Status::ok();
-  return p.bad(std::string("indices have type ") + exe::dtypeName(indices.dtype) + ", expected i32 or i64");
 }
 
 Status checkAxis(const Preparation &p, int64_t &axis, size_t rank) {

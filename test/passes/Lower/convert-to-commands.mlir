@@ -144,15 +144,19 @@ func.func @ring(%x: tensor<4x3xf32>) -> (tensor<2x3xf32>, tensor<6xf32>) {
 // CHECK:         "shard_copy" {{.*}} {axes = ["tp"], dim = 1 : i64, grain = 1 : i64}
 // CHECK:         "rank_mask" {{.*}} {axes = ["tp"]}
 // CHECK:         "gather" {{.*}} {axis = 1 : i64}
+// CHECK:         "expert_matmul" {{.*}} {axes = ["tp"], experts = 10 : i64, grain = 1 : i64, transpose = 1 : i64}
+// CHECK:         "expert_matmul" {{.*}} {axes = [], experts = 5 : i64, grain = 1 : i64, transpose = 0 : i64}
 // CHECK:         "attention" {{.*}} {causal = 1 : i64, causal_offset = 2 : i64, has_lengths = 0 : i64, has_mask = 1 : i64, scale = 5.000000e-01 : f64, softcap = 0.000000e+00 : f64}
-func.func @others(%t: tensor<5x4xf32>, %i: tensor<2xi64>, %q: tensor<1x1x3x4xf32>, %k: tensor<1x1x5x4xf32>, %mask: tensor<1x1x1x5xi1>)
-    -> (tensor<2x2xf32>, tensor<2x4xf32>, tensor<5x2xf32>, tensor<1x1x3x4xf32>) {
+func.func @others(%t: tensor<5x4xf32>, %i: tensor<2xi64>, %q: tensor<1x1x3x4xf32>, %k: tensor<1x1x5x4xf32>, %mask: tensor<1x1x1x5xi1>,
+                  %w: tensor<5x4x4xf32>) -> (tensor<2x2xf32>, tensor<2x4xf32>, tensor<5x2xf32>, tensor<1x1x3x4xf32>, tensor<2x4xf32>, tensor<2x4xf32>) {
   %e = comm.embedding %t, %i vocab 10 over ["tp"] : tensor<5x4xf32>, tensor<2xi64> -> tensor<2x4xf32>
   %s = comm.shard_slice %e dim 1 over @grid["tp"] : tensor<2x4xf32> -> tensor<2x2xf32>
   %m = comm.rank_mask %e over @grid["tp"] : tensor<2x4xf32>
   %g = comm.gather %t, %i axis 1 : tensor<5x4xf32>, tensor<2xi64> -> tensor<5x2xf32>
+  %p = comm.expert_matmul %e, %i, %w transpose experts 10 over ["tp"] : tensor<2x4xf32>, tensor<2xi64>, tensor<5x4x4xf32> -> tensor<2x4xf32>
+  %o = comm.expert_matmul %e, %i, %w : tensor<2x4xf32>, tensor<2xi64>, tensor<5x4x4xf32> -> tensor<2x4xf32>
   %a = comm.attention %q, %k, %k mask %mask : tensor<1x1x1x5xi1> scale 5.0e-1 causal 2 : tensor<1x1x3x4xf32>, tensor<1x1x5x4xf32>, tensor<1x1x5x4xf32> -> tensor<1x1x3x4xf32>
-  return %s, %m, %g, %a : tensor<2x2xf32>, tensor<2x4xf32>, tensor<5x2xf32>, tensor<1x1x3x4xf32>
+  return %s, %m, %g, %a, %p, %o : tensor<2x2xf32>, tensor<2x4xf32>, tensor<5x2xf32>, tensor<1x1x3x4xf32>, tensor<2x4xf32>, tensor<2x4xf32>
 }
 
 // Parts of a concatenation are computed in their place; a value that two parts show is not, as it would be copied within one buffer.

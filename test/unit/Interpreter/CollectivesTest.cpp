@@ -231,6 +231,17 @@ TEST(Embedding, SplitVocabulary) {
     EXPECT_TRUE(tryRanks(text, {{table, {0, 0, 0, wrong}}, {table, {0, 0, 0, wrong}}}).empty());
 }
 
+TEST(ExpertMatmul, SplitExperts) {
+  // 3 experts of 1 x 1 on 2 ranks: two and one with fill. Rows of experts held elsewhere give zeros.
+  std::string text = grid(2) + oneOp("tensor<2x1xf32>, tensor<2x2xi64>, tensor<2x1x1xf32>", "tensor<2x2x1xf32>",
+                                     "comm.expert_matmul %a, %b, %c experts 3 over [\"tp\"] : tensor<2x1xf32>, "
+                                     "tensor<2x2xi64>, tensor<2x1x1xf32> -> tensor<2x2x1xf32>");
+  Numbers x = {1, 2}, ids = {0, 2, 1, 0};
+  EXPECT_EQ(runRanks(text, {{x, ids, {3, 5}}, {x, ids, {7, 99}}}), Args({{3, 0, 10, 6}, {0, 7, 0, 0}}));
+  for (double wrong : {3.0, -1.0})
+    EXPECT_TRUE(tryRanks(text, {{x, {0, 0, 0, wrong}, {3, 5}}, {x, {0, 0, 0, wrong}, {7, 99}}}).empty());
+}
+
 TEST(AllReduceNorm, EqualsItsThreeOps) {
   const std::string type = "tensor<2x3xf32>", vec = "tensor<3xf32>";
   const std::string head = "func.func @f(%x: " + type + ", %r: " + type + ", %w: " + vec + ", %b: " + vec +

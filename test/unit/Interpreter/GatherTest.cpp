@@ -64,6 +64,23 @@ TEST(Gather, Elements) {
             Numbers({4, 2}));
 }
 
+TEST(ExpertMatmul, RowsMeetTheMatrixTheyChose) {
+  // Experts of 2 x 1: [1, 10] and [2, 20].
+  auto text = [](const std::string &x, const std::string &ids, const std::string &out, const std::string &flags) {
+    std::string w = flags.empty() ? "tensor<2x2x1xf32>" : "tensor<2x1x2xf32>";
+    return oneOp(x + ", " + ids + ", " + w, out,
+                 "comm.expert_matmul %a, %b, %c" + flags + " : " + x + ", " + ids + ", " + w + " -> " + out);
+  };
+  for (const char *flags : {"", " transpose"}) {
+    std::string shared = text("tensor<2x2xf32>", "tensor<2x2xi64>", "tensor<2x2x1xf32>", flags);
+    EXPECT_EQ(run(shared, {{1, 2, 3, 4}, {0, 1, 1, 1}, {1, 10, 2, 20}}), Numbers({21, 42, 86, 86}));
+    std::string own = text("tensor<2x2xf32>", "tensor<2xi32>", "tensor<2x1xf32>", flags);
+    EXPECT_EQ(run(own, {{1, 2, 3, 4}, {1, 0}, {1, 10, 2, 20}}), Numbers({42, 43}));
+    for (double id : {2.0, -1.0, 9.0e9})
+      EXPECT_TRUE(refuses(shared, {{1, 2, 3, 4}, {0, 1, id, 1}, {1, 10, 2, 20}}));
+  }
+}
+
 TEST(Gather, OutOfRangeIsRefused) {
   std::string gather = oneOp("tensor<3xf32>, tensor<1xi64>", "tensor<1xf32>",
                              "comm.gather %a, %b axis 0 : tensor<3xf32>, tensor<1xi64> -> tensor<1xf32>");
