@@ -24,9 +24,10 @@ const PhaseInfo &mlir::comm::getPhaseInfo(Phase phase) { return getPhases()[stat
 
 ArrayRef<StringRef> mlir::comm::getOptionalPasses() {
   static const StringRef passes[] = {
-      "fold-shapes",       "unpack-qkv",           "raise-norms",      "raise-activations", "raise-rotary",
-      "raise-attention",   "fuse-all-reduce-norm", "split-tokens",     "pipeline-matmuls",  "shard-residual",
-      "chunk-collectives", "bucket-collectives",   "schedule-overlap", "fuse-elementwise",  "in-place"};
+      "fold-shapes",        "unpack-qkv",       "raise-norms",      "raise-activations",
+      "raise-rotary",       "raise-attention",  "mask-padding",     "fuse-all-reduce-norm",
+      "split-tokens",       "pipeline-matmuls", "shard-residual",   "chunk-collectives",
+      "bucket-collectives", "schedule-overlap", "fuse-elementwise", "in-place"};
   return passes;
 }
 
@@ -34,6 +35,8 @@ ArrayRef<StringRef> mlir::comm::getOptionalPasses() {
 static void buildImport(OpPassManager &pm, const PipelineOptions &options) {
   buildImportPhase(pm, [&](StringRef pass) { return options.isOn(pass); }, options.precision);
 }
+
+void mlir::comm::buildMaskPadding(OpPassManager &pm) { buildPaddingPhase(pm); }
 
 // --stop-after=partition
 static void buildPartition(OpPassManager &pm, const PipelineOptions &options) {

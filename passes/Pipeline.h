@@ -67,6 +67,9 @@ llvm::ArrayRef<llvm::StringRef> getOptionalPasses();
 /// Appends the passes of one phase and the check of its outgoing form. Export has none.
 void buildPhase(Phase phase, OpPassManager &pm, const PipelineOptions &options);
 
+/// Behind Import when entries come with siblings: they learn to run smaller inputs.
+void buildMaskPadding(OpPassManager &pm);
+
 // Parts of the phases, for one function.
 void buildOptimizeFunction(OpPassManager &function, const PipelineOptions &options, llvm::StringRef plan);
 void buildScheduleFunction(OpPassManager &function, const PipelineOptions &options, llvm::StringRef plan);

@@ -141,10 +141,21 @@ int32_t comm_executable_state_count(const comm_executable *, int32_t entry);
 comm_status comm_executable_state(const comm_executable *, int32_t entry, int32_t index, const char **input,
                                   const char **output);
 
+/* An entry may take inputs that are smaller than its own in some dimensions (see comm_session_run). */
+/* The entry for these inputs: one of exactly their shapes, else the smallest that takes them; -1: none. Of the tensors
+ * only name, rank and dims are read; those that an entry does not have are passed over. */
+int32_t comm_executable_entry_for(const comm_executable *, const comm_tensor *inputs, int32_t n_inputs);
+/* Dimensions of an output when `entry` runs these inputs; `dims` has room for its rank. COMM_INVALID_ARGUMENT when the
+ * entry does not take them. */
+comm_status comm_executable_output_dims(const comm_executable *, int32_t entry, const comm_tensor *inputs,
+                                        int32_t n_inputs, int32_t output, int64_t *dims);
+
 /* Starts the ranks and loads their weights. */
 comm_status comm_session_create(const comm_executable *, const comm_session_options *, comm_session **out);
 /* One run of `entry`. Inputs by name, any order, all of them; each output buffer is the caller's. Buffers are borrowed
- * for the call. While the session carries state, state inputs may be left out; outputs may be left out always. */
+ * for the call. While the session carries state, state inputs may be left out; outputs may be left out always. Inputs
+ * that are smaller than the entry's are filled up with zeros and outputs cut, where the compiler has made the entry for
+ * that; outputs then have the dimensions of comm_executable_output_dims. A session that carries state does not. */
 comm_status comm_session_run(comm_session *, int32_t entry, const comm_tensor *inputs, int32_t n_inputs,
                              comm_tensor *outputs, int32_t n_outputs);
 /* What becomes of the state outputs of a run (comm_executable_state lists the pairs). NONE: the caller carries them, as

@@ -30,6 +30,10 @@ struct Writer {
     if (!value.empty())
       json[key] = value;
   }
+  template <class T> void optional(const char *key, std::vector<T> &list) {
+    if (!list.empty())
+      json[key] = put(list);
+  }
 
   static Json put(const std::string &s) { return s; }
   static Json put(int64_t v) { return v; }
@@ -79,7 +83,7 @@ struct Reader {
     get(*it, path.empty() ? key : path + "." + key, value);
   }
 
-  void optional(const char *key, std::string &value) {
+  template <class T> void optional(const char *key, T &value) {
     if (json.contains(key))
       (*this)(key, value);
   }
@@ -190,9 +194,14 @@ template <class V> void fields(V &v, Value &x) {
 template <class V> void fields(V &v, Command &c) {
   v("op", c.op), v("inputs", c.inputs), v("outputs", c.outputs), v("attrs", c.attrs), v("label", c.label);
 }
+template <class V> void fields(V &v, PadDim &p) { v("dim", p.dim), v("symbol", p.symbol), v("offset", p.offset); }
+template <class V> void fields(V &v, PadSymbol &p) {
+  v("name", p.name), v("size", p.size), v("least", p.least), v("input", p.input);
+}
 template <class V> void fields(V &v, Port &p) {
   v("name", p.name), v("dtype", p.dtype), v("shape", p.shape), v("layout", p.layout), v("value", p.value);
   v.optional("fixed", p.fixed);
+  v.optional("pads", p.pads);
 }
 template <class V> void fields(V &v, Program &p) {
   v("grid", p.grid), v("arena_bytes", p.arenaBytes), v("comm_bytes", p.commBytes), v("values", p.values),
@@ -207,6 +216,7 @@ template <class V> void fields(V &v, Certificate &c) {
 template <class V> void fields(V &v, Entry &e) {
   v("name", e.name), v("split", e.split), v("reference", e.reference), v("states", e.states),
       v("certificate", e.certificate);
+  v.optional("pads", e.pads);
 }
 template <class V> void fields(V &v, TensorType &t) { v("dtype", t.dtype), v("shape", t.shape); }
 template <class V> void fields(V &v, KernelStep &s) {

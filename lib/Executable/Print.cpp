@@ -150,6 +150,8 @@ std::string printExecutable(const Executable &exe, bool commands, int64_t dataBy
     t.section("entry " + entry.name);
     printPorts(t, "input", entry.split.inputs);
     printPorts(t, "output", entry.split.outputs);
+    for (const PadSymbol &s : entry.pads)
+      t.row("takes", s.name + " from " + std::to_string(s.least) + " to " + std::to_string(s.size));
     for (const StatePair &s : entry.states)
       t.row("state", s.input + " <- " + s.output);
     printProgram(t, entry.split, commands);

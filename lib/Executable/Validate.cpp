@@ -120,7 +120,11 @@ void checkPorts(Problems &p, const std::string &where, const std::vector<Port> &
   std::set<std::string> names;
   for (size_t i = 0; i < split.size() && !p.full(); ++i) {
     const Port &a = split[i], &b = reference[i];
-    p.require(a.name == b.name && a.dtype == b.dtype && a.shape == b.shape, where,
+    bool same =
+        std::equal(a.pads.begin(), a.pads.end(), b.pads.begin(), b.pads.end(), [](const PadDim &x, const PadDim &y) {
+          return x.dim == y.dim && x.symbol == y.symbol && x.offset == y.offset;
+        });
+    p.require(same && a.name == b.name && a.dtype == b.dtype && a.shape == b.shape, where,
               std::string(what) + " " + quoted(a.name) + " differs between the two programs");
     p.require(!a.name.empty(), where, std::string(what) + " without a name");
     p.require(names.insert(a.name).second, where, std::string(what) + " " + quoted(a.name) + " appears twice");
@@ -134,12 +138,56 @@ const Port *findPort(const std::vector<Port> &ports, const std::string &name) {
   return nullptr;
 }
 
+/// Sizes of calls: in range, each read from an input that a caller gives.
+void checkPads(Problems &p, const std::string &where, const Entry &entry) {
+  const Program &program = entry.split;
+  size_t hidden = 0, symbols = entry.pads.size();
+  for (const PadSymbol &symbol : entry.pads)
+    hidden += symbol.input >= 0;
+  if (!p.require(symbols <= 64 && hidden <= program.inputs.size(), where, "more symbols than inputs"))
+    return;
+  size_t next = program.inputs.size() - hidden;
+  for (const PadSymbol &symbol : entry.pads) {
+    p.require(!symbol.name.empty() && symbol.least >= 0 && symbol.least <= symbol.size && symbol.size <= maxBytes,
+              where, "the sizes of symbol " + quoted(symbol.name) + " are out of range");
+    if (symbol.input < 0)
+      continue;
+    if (p.require(symbol.input == static_cast<int64_t>(next), where,
+                  "the sizes of symbols are not the last inputs, in order")) {
+      const Port &port = program.inputs[next];
+      p.require(port.dtype == DType::I64 && port.shape == Shape{1} && port.pads.empty() && port.fixed.empty(), where,
+                "the size of symbol " + quoted(symbol.name) + " is not one number of type i64");
+    }
+    ++next;
+  }
+  std::set<int64_t> read;
+  for (const auto *ports : {&program.inputs, &program.outputs})
+    for (const Port &port : *ports) {
+      std::set<int64_t> dims;
+      for (const PadDim &pad : port.pads) {
+        bool known = pad.symbol >= 0 && pad.symbol < static_cast<int64_t>(symbols) && pad.dim >= 0 &&
+                     pad.dim < static_cast<int64_t>(port.shape.size()) && dims.insert(pad.dim).second &&
+                     pad.offset >= -maxBytes && pad.offset <= maxBytes;
+        if (!p.require(known, where, "a dimension of " + quoted(port.name) + " follows no symbol"))
+          continue;
+        const PadSymbol &symbol = entry.pads[static_cast<size_t>(pad.symbol)];
+        p.require(port.shape[static_cast<size_t>(pad.dim)] == symbol.size + pad.offset &&
+                      symbol.least + pad.offset >= 0,
+                  where, "a dimension of " + quoted(port.name) + " has another size than its symbol says");
+        if (ports == &program.inputs)
+          read.insert(pad.symbol);
+      }
+    }
+  p.require(read.size() == symbols, where, "no input tells the size of a symbol");
+}
+
 void checkEntry(Problems &p, const std::string &where, const Executable &exe, const Entry &entry) {
   checkProgram(p, where + " split", exe, entry.split);
   checkProgram(p, where + " reference", exe, entry.reference);
   p.require(entry.reference.grid.ranks() == 1, where, "the reference program is not for one rank");
   checkPorts(p, where, entry.split.inputs, entry.reference.inputs, "input");
   checkPorts(p, where, entry.split.outputs, entry.reference.outputs, "output");
+  checkPads(p, where, entry);
   std::set<std::string> used;
   for (const StatePair &s : entry.states) {
     const Port *in = findPort(entry.split.inputs, s.input), *out = findPort(entry.split.outputs, s.output);

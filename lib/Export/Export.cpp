@@ -1,6 +1,7 @@
 //===- Export.cpp - form `command` -> executable --------------------------===//
 #include "ProgramExport.h"
 #include "comm/Executable/WeightBytes.h"
+#include "comm/IR/Pads.h"
 #include "llvm/ADT/MapVector.h"
 
 using namespace mlir;
@@ -120,6 +121,12 @@ private:
     if (failed(states))
       return failure();
     entry.states = std::move(*states);
+    if (auto pads = function->getAttrOfType<ArrayAttr>(kPadsAttr))
+      for (auto symbol : pads.getAsRange<DictionaryAttr>()) {
+        auto number = [&](StringRef key) { return symbol.getAs<IntegerAttr>(key).getInt(); };
+        entry.pads.push_back(
+            {symbol.getAs<StringAttr>("name").str(), number("size"), number("least"), number("input")});
+      }
     if (auto predicted = function->getAttrOfType<DictionaryAttr>("comm.predicted"))
       for (NamedAttribute item : predicted)
         if (auto value = dyn_cast<FloatAttr>(item.getValue()))

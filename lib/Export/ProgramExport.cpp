@@ -1,5 +1,6 @@
 //===- ProgramExport.cpp - one function as a program ----------------------===//
 #include "ProgramExport.h"
+#include "comm/IR/Pads.h"
 #include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
@@ -74,6 +75,9 @@ private:
     port.dtype = isUnsigned ? unsignedForm(*dtype) : *dtype;
     if (auto fixed = function.getArgAttrOfType<DenseElementsAttr>(number, kFixedAttr))
       port.fixed = hexOf(fixed);
+    if (auto pads = function.getArgAttrOfType<DenseI64ArrayAttr>(number, kPadAttr))
+      for (size_t i = 0; i + 2 < pads.asArrayRef().size(); i += 3)
+        port.pads.push_back({pads[i], pads[i + 1], pads[i + 2]});
     auto layout = function.getArgAttrOfType<LayoutAttr>(number, kLayoutAttr);
     if (layout && !layout.getPartialAxes().empty())
       return function.emitError("error[E124]: '")

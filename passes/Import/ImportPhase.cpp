@@ -35,4 +35,9 @@ void buildImportPhase(OpPassManager &manager, llvm::function_ref<bool(llvm::Stri
   }
 }
 
+void buildPaddingPhase(OpPassManager &manager) {
+  manager.addPass(createMaskPaddingPass());
+  manager.addNestedPass<func::FuncOp>(createCSEPass()); // equal masks
+}
+
 } // namespace mlir::comm

@@ -16,5 +16,7 @@ namespace mlir::comm {
 /// of f32 products: f32, bf16 or f16.
 void buildImportPhase(OpPassManager &manager, llvm::function_ref<bool(llvm::StringRef)> isOn,
                       llvm::StringRef precision = "f32");
+/// Where entries come with siblings (comm.sibling): behind all others.
+void buildPaddingPhase(OpPassManager &manager);
 } // namespace mlir::comm
 #endif

@@ -64,6 +64,19 @@ def RaiseAttentionPass : Comm_ImportPass<"comm-raise-attention", "::mlir::Module
                     Statistic<"numNearMisses", "num-near-misses", "softmax products that stayed">];
 }
 
+def MaskPaddingPass : Comm_ImportPass<"comm-mask-padding", "::mlir::ModuleOp"> {
+  let summary = "let an entry run inputs that are smaller than its own";
+  let description = [{
+    A smaller input is filled up with zeros on the right. An entry with `comm.sizes` comes with siblings, the same model at smaller sizes of a symbol: they
+    tell which dimensions hold fill. Where fill would reach a sum, a softmax, an attention or an index that counts, and is not known to be harmless there, a
+    select, the lengths of attention or a count takes it away; the size in a call becomes an input. Holds back, with a reason in `comm.exact`, when
+    the model does something else at another size, or takes elements that smaller sizes do not have (the last of a sequence). The siblings vanish.
+    Example: test/passes/Import/mask-padding.mlir
+  }];
+  let statistics = [Statistic<"numPadded", "num-padded", "entries that run smaller inputs">, Statistic<"numMasks", "num-masks", "places where fill is taken away">,
+                    Statistic<"numRefused", "num-refused", "symbols whose size stays exact">];
+}
+
 def UnpackQKVPass : Comm_ImportPass<"comm-unpack-qkv"> {
   let summary = "split a packed projection into one product per part";
   let description = [{

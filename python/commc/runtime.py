@@ -74,6 +74,8 @@ def _library() -> ctypes.CDLL:
             ("comm_executable_port", c_int32, [c_void_p, c_int32, c_int32, c_int32, POINTER(_Tensor)]),
             ("comm_executable_state_count", c_int32, [c_void_p, c_int32]),
             ("comm_executable_state", c_int32, [c_void_p, c_int32, c_int32, POINTER(c_char_p), POINTER(c_char_p)]),
+            ("comm_executable_entry_for", c_int32, [c_void_p, POINTER(_Tensor), c_int32]),
+            ("comm_executable_output_dims", c_int32, [c_void_p, c_int32, POINTER(_Tensor), c_int32, c_int32, POINTER(c_int64)]),
             ("comm_executable_prediction", c_double, [c_void_p, c_char_p]), ("comm_session_create", c_int32, [c_void_p, POINTER(_Options), POINTER(c_void_p)]), ("comm_session_free", None, [c_void_p]),
             ("comm_session_run", c_int32, [c_void_p, c_int32, POINTER(_Tensor), c_int32, POINTER(_Tensor), c_int32]),
             ("comm_session_keep_state", c_int32, [c_void_p, c_int32]), ("comm_session_reset_state", c_int32, [c_void_p]),
@@ -99,6 +101,15 @@ def library() -> ctypes.CDLL:
 def _check(status: int) -> None:
     if status != 0:
         raise RuntimeFailed(status, library().comm_last_error().decode())
+
+
+def _shapes(arrays: dict[str, np.ndarray]):
+    """Names and shapes alone."""
+    tensors = (_Tensor * max(1, len(arrays)))()
+    for tensor, (name, array) in zip(tensors, arrays.items()):
+        tensor.name, tensor.rank = name.encode(), array.ndim
+        tensor.dims = (c_int64 * max(1, array.ndim))(*array.shape)
+    return tensors
 
 
 class Executable:
@@ -130,12 +141,25 @@ class Executable:
         return found
 
     def entry_for(self, inputs: dict[str, np.ndarray]) -> int:
-        """Number of the entry whose inputs have the shapes of these; states may be left out. Raises ValueError when there is none."""
+        """Number of the entry whose inputs have the shapes of these, else of the smallest one that takes them; states may be left out where shapes agree.
+        Raises ValueError when there is none."""
         for entry, ports in enumerate(self.inputs):
             states = {name for name, _ in self.states[entry]}
             if all(inputs[port.name].shape == port.shape if port.name in inputs else port.name in states for port in ports):
                 return entry
+        entry = library().comm_executable_entry_for(self.handle, _shapes(inputs), len(inputs))
+        if entry >= 0:
+            return entry
         raise ValueError("no entry has inputs of these shapes: " + ", ".join(f"{name} {array.shape}" for name, array in inputs.items()))
+
+    def output_shapes(self, entry: int, inputs: dict[str, np.ndarray]) -> list[tuple[int, ...]]:
+        """Shapes of an entry's outputs for these inputs."""
+        found = []
+        for index, port in enumerate(self.outputs[entry]):
+            dims = (c_int64 * max(1, len(port.shape)))()
+            _check(library().comm_executable_output_dims(self.handle, entry, _shapes(inputs), len(inputs), index, dims))
+            found.append(tuple(dims[: len(port.shape)]))
+        return found
 
     def prediction(self, name: str) -> float:
         """What the compiler predicted, as in "step_us.main"; NaN when it said nothing."""
@@ -177,6 +201,9 @@ class Bound:
             raise ValueError(f"inputs are missing: {', '.join(missing)}")
         self.inputs = {port.name: np.ascontiguousarray(inputs[port.name], port.dtype) for port in ports if port.name in inputs}
         given = [port for port in executable.outputs[entry] if port.name not in dict(carried).values()]
+        if len(self.inputs) == len(ports):
+            shapes = executable.output_shapes(entry, self.inputs)
+            given = [port._replace(shape=shape) for port, shape in zip(executable.outputs[entry], shapes) if port in given]
         self.outputs = {port.name: _empty(port) for port in given}
         self._in = self._tensors([port for port in ports if port.name in inputs], self.inputs)
         self._out = self._tensors(given, self.outputs)

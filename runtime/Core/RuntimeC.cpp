@@ -4,6 +4,7 @@
 #include "comm-c/runtime.h"
 #include "runtime/Core/Session.h"
 #include "runtime/Core/UserList.h"
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <new>
@@ -54,6 +55,11 @@ const exe::Entry *entryOf(const comm_executable *e, int32_t entry) {
 const std::vector<exe::Port> *portsOf(const comm_executable *e, int32_t entry, int32_t outputs) {
   const exe::Entry *found = entryOf(e, entry);
   return !found ? nullptr : outputs ? &found->split.outputs : &found->split.inputs;
+}
+/// Ports that a caller sees.
+size_t portCount(const comm_executable *e, int32_t entry, int32_t outputs) {
+  const exe::Entry *found = entryOf(e, entry);
+  return !found ? 0 : outputs ? found->split.outputs.size() : visibleInputs(*found, found->split);
 }
 
 /// Reads a struct whose size the caller declares: fields that an older caller does not have keep their defaults.
@@ -107,8 +113,7 @@ const char *comm_executable_entry_name(const comm_executable *e, int32_t entry) 
 }
 
 int32_t comm_executable_port_count(const comm_executable *e, int32_t entry, int32_t outputs) {
-  const auto *ports = portsOf(e, entry, outputs);
-  return ports ? static_cast<int32_t>(ports->size()) : 0;
+  return static_cast<int32_t>(portCount(e, entry, outputs));
 }
 
 comm_status comm_executable_port(const comm_executable *e, int32_t entry, int32_t outputs, int32_t index,
@@ -117,7 +122,7 @@ comm_status comm_executable_port(const comm_executable *e, int32_t entry, int32_
     const auto *ports = portsOf(e, entry, outputs);
     if (!out)
       return missing("out");
-    if (!ports || index < 0 || static_cast<size_t>(index) >= ports->size())
+    if (!ports || index < 0 || static_cast<size_t>(index) >= portCount(e, entry, outputs))
       return {Code::InvalidArgument, "no such entry, input or output"};
     const exe::Port &p = (*ports)[static_cast<size_t>(index)];
     *out = {p.name.c_str(),
@@ -152,6 +157,36 @@ comm_status comm_executable_state(const comm_executable *e, int32_t entry, int32
       return missing("input or output");
     *input = found->states[static_cast<size_t>(index)].input.c_str();
     *output = found->states[static_cast<size_t>(index)].output.c_str();
+    return Status::ok();
+  });
+}
+
+int32_t comm_executable_entry_for(const comm_executable *e, const comm_tensor *inputs, int32_t nInputs) {
+  int32_t found = -1;
+  comm_status status = guarded([&]() -> Status {
+    if (!e || nInputs < 0 || (nInputs > 0 && !inputs))
+      return missing(e ? "inputs" : "executable");
+    found = entryFor(e->loaded->exe, inputs, nInputs);
+    return Status::ok();
+  });
+  return status == COMM_OK ? found : -1;
+}
+
+comm_status comm_executable_output_dims(const comm_executable *e, int32_t entry, const comm_tensor *inputs,
+                                        int32_t nInputs, int32_t output, int64_t *dims) {
+  return guarded([&]() -> Status {
+    const exe::Entry *found = entryOf(e, entry);
+    if (!found || output < 0 || static_cast<size_t>(output) >= found->split.outputs.size())
+      return {Code::InvalidArgument, "no such entry or output"};
+    if (!dims || nInputs < 0 || (nInputs > 0 && !inputs))
+      return missing(dims ? "inputs" : "dims");
+    CallSizes call;
+    if (Status s = readSizes(*found, found->split, inputs, nInputs, call); !s)
+      return s;
+    if (Status s = checkShapes(*found, call, inputs, nInputs); !s)
+      return s;
+    exe::Shape shape = shapeIn(call, found->split.outputs[static_cast<size_t>(output)]);
+    std::copy(shape.begin(), shape.end(), dims);
     return Status::ok();
   });
 }

@@ -38,20 +38,20 @@ std::string hexOf(const void *data, size_t bytes) {
 }
 
 /// The tensor of a caller is what the port says.
-Status checkTensor(const exe::Port &port, const comm_tensor &t, const char *what) {
+Status checkTensor(const exe::Port &port, const exe::Shape &shape, const comm_tensor &t, const char *what) {
   auto bad = [&](const std::string &text) {
     return Status{Code::InvalidArgument, std::string(what) + " '" + port.name + "': " + text};
   };
   if (t.rank < 0 || (t.rank > 0 && !t.dims))
     return bad("its dimensions are missing");
   int dtype = numberOf(t.dtype);
-  bool same = dtype == static_cast<int>(port.dtype) && static_cast<size_t>(t.rank) == port.shape.size() &&
-              std::equal(port.shape.begin(), port.shape.end(), t.dims);
+  bool same = dtype == static_cast<int>(port.dtype) && static_cast<size_t>(t.rank) == shape.size() &&
+              std::equal(shape.begin(), shape.end(), t.dims);
   if (!same)
-    return bad("expected " + tensorText(port.dtype, port.shape.data(), port.shape.size()) + ", got " +
+    return bad("expected " + tensorText(port.dtype, shape.data(), shape.size()) + ", got " +
                tensorText(dtype < 0 || dtype > 255 ? exe::DType(255) : static_cast<exe::DType>(dtype), t.dims,
                           static_cast<size_t>(t.rank)));
-  int64_t bytes = exe::byteSize(port.dtype, port.shape);
+  int64_t bytes = exe::byteSize(port.dtype, shape);
   if (t.bytes != static_cast<size_t>(bytes))
     return bad("its shape needs " + std::to_string(bytes) + " bytes, the buffer has " + std::to_string(t.bytes));
   if (!t.data && bytes > 0)
@@ -135,64 +135,104 @@ Status Session::prepareNative(const comm_session_options &o) {
   return Status::ok();
 }
 
-Status Session::bind(const std::vector<exe::Port> &ports, const comm_tensor *tensors, int32_t count, bool outputs,
-                     std::vector<void *> &out) {
+void *Session::newScratch(const exe::Port &port) {
+  scratch.emplace_back(new uint8_t[static_cast<size_t>(exe::byteSize(port.dtype, port.shape)) + 64]);
+  auto at = reinterpret_cast<uintptr_t>(scratch.back().get());
+  return reinterpret_cast<void *>((at + 63) / 64 * 64);
+}
+
+Status Session::bind(const exe::Entry &entry, const exe::Program &program, const CallSizes &call,
+                     const comm_tensor *tensors, int32_t count, bool outputs, std::vector<void *> &out) {
   const char *what = outputs ? "output" : "input";
+  const std::vector<exe::Port> &ports = outputs ? program.outputs : program.inputs;
+  size_t visible = outputs ? ports.size() : visibleInputs(entry, program);
   if (count < 0 || (count > 0 && !tensors))
     return {Code::InvalidArgument, std::string("the list of ") + what + "s is missing"};
   std::vector<bool> bound(ports.size(), false);
   for (int32_t t = 0; t < count; ++t) {
     std::string name = tensors[t].name ? tensors[t].name : "";
-    auto it = std::find_if(ports.begin(), ports.end(), [&](const exe::Port &p) { return p.name == name; });
-    if (it == ports.end())
+    auto end = ports.begin() + static_cast<std::ptrdiff_t>(visible);
+    auto it = std::find_if(ports.begin(), end, [&](const exe::Port &p) { return p.name == name; });
+    if (it == end)
       return {Code::InvalidArgument, std::string("the entry has no ") + what + " '" + name + "'"};
     auto i = static_cast<size_t>(it - ports.begin());
     if (bound[i])
       return {Code::InvalidArgument, std::string(what) + " '" + name + "' is given twice"};
-    if (Status s = checkTensor(*it, tensors[t], what); !s)
+    if (Status s = checkTensor(*it, call.exact ? it->shape : shapeIn(call, *it), tensors[t], what); !s)
       return s;
     static char nothing[64];
     out[i] = tensors[t].data ? tensors[t].data : nothing; // empty tensors may come without a buffer
     bound[i] = true;
   }
   std::string missing;
-  for (size_t i = 0; i < ports.size(); ++i) {
+  for (size_t i = 0; i < visible; ++i) {
     if (bound[i] || out[i])
       continue;
     if (!outputs)
       missing += (missing.empty() ? "'" : ", '") + ports[i].name + "' " +
                  tensorText(ports[i].dtype, ports[i].shape.data(), ports[i].shape.size());
-    else {
-      scratch.emplace_back(static_cast<size_t>(exe::byteSize(ports[i].dtype, ports[i].shape)) + 64);
-      out[i] = scratch.back().data();
-    }
+    else
+      out[i] = newScratch(ports[i]);
   }
   if (!missing.empty())
     return {Code::InvalidArgument, "missing inputs: " + missing};
   return Status::ok();
 }
 
-Status Session::run(int32_t entry, const comm_tensor *inputs, int32_t nInputs, comm_tensor *outputs, int32_t nOutputs) {
-  if (entry < 0 || static_cast<size_t>(entry) >= loaded->exe.entries.size())
-    return {Code::InvalidArgument, "entry " + std::to_string(entry) + " does not exist"};
-  const exe::Program &program = programOf(loaded->exe.entries[static_cast<size_t>(entry)], options.reference);
+Status Session::run(int32_t number, const comm_tensor *inputs, int32_t nInputs, comm_tensor *outputs,
+                    int32_t nOutputs) {
+  if (number < 0 || static_cast<size_t>(number) >= loaded->exe.entries.size())
+    return {Code::InvalidArgument, "entry " + std::to_string(number) + " does not exist"};
+  const exe::Entry &entry = loaded->exe.entries[static_cast<size_t>(number)];
+  const exe::Program &program = programOf(entry, options.reference);
   scratch.clear();
-  std::vector<void *> in = carried->offer(static_cast<size_t>(entry), false),
-                      out = carried->offer(static_cast<size_t>(entry), true);
-  if (Status s = bind(program.inputs, inputs, nInputs, false, in); !s)
+  CallSizes call;
+  if (!entry.pads.empty())
+    if (Status s = readSizes(entry, program, inputs, inputs ? nInputs : 0, call); !s)
+      return s;
+  auto index = static_cast<size_t>(number);
+  std::vector<void *> in = carried->offer(index, false), out = carried->offer(index, true);
+  auto isOffered = [](const void *memory) { return memory != nullptr; };
+  if (!call.exact && (std::any_of(in.begin(), in.end(), isOffered) || std::any_of(out.begin(), out.end(), isOffered)))
+    return {Code::InvalidArgument,
+            "entry '" + entry.name +
+                "' takes smaller inputs only while the caller carries its state: fill them up to "
+                "its own sizes"};
+  if (Status s = bind(entry, program, call, inputs, nInputs, false, in); !s)
     return s;
-  if (Status s = bind(program.outputs, outputs, nOutputs, true, out); !s)
+  if (Status s = bind(entry, program, call, outputs, nOutputs, true, out); !s)
     return s;
-  if (Status s = carried->load(static_cast<size_t>(entry), in, out); !s)
+  if (Status s = carried->load(index, in, out); !s)
     return s;
+  for (size_t i = 0; i < entry.pads.size(); ++i)
+    if (entry.pads[i].input >= 0) {
+      auto port = static_cast<size_t>(entry.pads[i].input);
+      in[port] = newScratch(program.inputs[port]);
+      std::memcpy(in[port], &call.sizes[i], sizeof(int64_t));
+    }
+  std::vector<void *> whole = out;
+  if (!call.exact) {
+    for (size_t i = 0; i < in.size(); ++i)
+      if (const exe::Port &port = program.inputs[i]; !port.pads.empty()) {
+        void *large = newScratch(port);
+        padInto(shapeIn(call, port), port.shape, exe::byteWidth(port.dtype), in[i], large);
+        in[i] = large;
+      }
+    for (size_t i = 0; i < out.size(); ++i)
+      if (!program.outputs[i].pads.empty())
+        whole[i] = newScratch(program.outputs[i]);
+  }
   last = {};
   traceText.clear();
-  lastEntry = static_cast<size_t>(entry);
+  lastEntry = index;
   int64_t begin = traceNowNs();
-  Status s = engine->run(lastEntry, {in.begin(), in.end()}, out, last);
+  Status s = engine->run(lastEntry, {in.begin(), in.end()}, whole, last);
   if (s)
     carried->keep(lastEntry, out);
   lastMs = static_cast<double>(last.stepNs ? last.stepNs : traceNowNs() - begin) / 1e6;
+  for (size_t i = 0; s && i < out.size(); ++i)
+    if (const exe::Port &port = program.outputs[i]; whole[i] != out[i])
+      cutFrom(port.shape, shapeIn(call, port), exe::byteWidth(port.dtype), whole[i], out[i]);
   return s;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 #include "comm-c/runtime.h"
 #include "runtime/Core/CarriedState.h"
+#include "runtime/Core/Padding.h"
 
 namespace comm::rt {
 
@@ -27,8 +28,10 @@ private:
   Status prepareNative(const comm_session_options &);
   /// Finds every port by name. What is not named keeps what `out` has; else an output gets scratch memory and an input
   /// is missing, which is an error.
-  Status bind(const std::vector<exe::Port> &ports, const comm_tensor *tensors, int32_t count, bool outputs,
-              std::vector<void *> &out);
+  Status bind(const exe::Entry &entry, const exe::Program &program, const CallSizes &call, const comm_tensor *tensors,
+              int32_t count, bool outputs, std::vector<void *> &out);
+  /// Memory of a run for one input or output of full size.
+  void *newScratch(const exe::Port &port);
 
   std::shared_ptr<const LoadedExecutable> loaded;
   EngineOptions options;
@@ -36,7 +39,7 @@ private:
   std::unique_ptr<NativeCode> native;
   std::unique_ptr<Engine> engine; ///< after everything that it borrows
   std::unique_ptr<CarriedState> carried;
-  std::vector<std::vector<uint8_t>> scratch;
+  std::vector<std::unique_ptr<uint8_t[]>> scratch;
   RunResult last;
   size_t lastEntry = 0;
   double lastMs = 0;

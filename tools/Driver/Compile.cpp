@@ -24,6 +24,7 @@
 #include "tools/Driver/NpzShapes.h"
 #include "tools/Driver/Problems.h"
 #include "tools/Driver/Prove.h"
+#include "tools/Driver/Siblings.h"
 #include "tools/Driver/Version.h"
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/FileSystem.h"
@@ -470,6 +471,8 @@ int Compiler::run() {
       unscheduled = module->clone();
     if (int code = info.phase == Phase::Lower ? lowerWithinLimit() : runPhase(info.phase, pipelineOptions()))
       return code;
+    if (info.phase == Phase::Import && !padEntries(options, *model, *module, pipelineOptions()))
+      return diagnostics.getExitCode();
     if (info.phase == Phase::Schedule)
       noteUnused();
     if (int code = finish(info.phase); code >= 0)

@@ -149,6 +149,10 @@ void commc::printCompileSummary(const Options &options, const ::comm::exe::Execu
                                  hidden / 1e3, 100 * hidden / (hidden + exposed))
                  << (executable.entries.size() > 1 ? "  " + entry.name : "") << "\n";
   }
+  for (const auto &entry : executable.entries)
+    for (const auto &symbol : entry.pads)
+      llvm::outs() << "takes    " << symbol.name << " from " << symbol.least << " to " << symbol.size << "  "
+                   << entry.name << "\n";
   double arena = prediction("arena_bytes_per_rank"), peak = prediction("peak_bytes_per_rank");
   llvm::outs() << llvm::format("memory   %.1f MiB per rank: arena %.1f, weights, inputs and outputs %.1f\n",
                                peak / 1048576.0, arena / 1048576.0, (peak - arena) / 1048576.0);

@@ -75,7 +75,7 @@ struct Totals {
 } // namespace
 
 BenchResult bench(const Executable &exe, Session &session, const Call &call, const Options &options) {
-  TensorMap outputs = session.makeOutputs(call.entry);
+  TensorMap outputs = session.makeOutputs(call);
   // By the time of the session, which all ranks of an MPI world agree on: they must make the same number of runs.
   double warm = 0;
   do {

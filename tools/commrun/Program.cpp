@@ -72,25 +72,36 @@ Session::Session(const Executable &exe, const Options &options, bool reference) 
   check(comm_session_create(exe.handle, &o, &handle));
 }
 
-TensorMap Session::makeOutputs(int32_t entry) const {
+namespace {
+std::vector<comm_tensor> viewsOf(const TensorMap &tensors) {
+  std::vector<comm_tensor> views;
+  for (const auto &[name, tensor] : tensors)
+    views.push_back(tensor->view(name));
+  return views;
+}
+} // namespace
+
+TensorMap Session::makeOutputs(const Call &call) const {
   TensorMap outputs;
-  for (const PortInfo &p : exe.entries[static_cast<size_t>(entry)].outputs)
-    outputs[p.name] = std::make_shared<Tensor>(p.dtype, p.dims);
+  std::vector<comm_tensor> in = viewsOf(call.inputs);
+  int32_t number = 0;
+  for (const PortInfo &p : exe.entries[static_cast<size_t>(call.entry)].outputs) {
+    std::vector<int64_t> dims(p.dims);
+    check(comm_executable_output_dims(exe.handle, call.entry, in.data(), static_cast<int32_t>(in.size()), number++,
+                                      dims.data()));
+    outputs[p.name] = std::make_shared<Tensor>(p.dtype, dims);
+  }
   return outputs;
 }
 
 void Session::run(const Call &call, TensorMap &outputs) {
-  std::vector<comm_tensor> in, out;
-  for (const auto &[name, tensor] : call.inputs)
-    in.push_back(tensor->view(name));
-  for (const auto &[name, tensor] : outputs)
-    out.push_back(tensor->view(name));
+  std::vector<comm_tensor> in = viewsOf(call.inputs), out = viewsOf(outputs);
   check(comm_session_run(handle, call.entry, in.data(), static_cast<int32_t>(in.size()), out.data(),
                          static_cast<int32_t>(out.size())));
 }
 
 TensorMap Session::run(const Call &call) {
-  TensorMap outputs = makeOutputs(call.entry);
+  TensorMap outputs = makeOutputs(call);
   run(call, outputs);
   return outputs;
 }
@@ -164,6 +175,53 @@ Match match(const EntryInfo &entry, const TensorMap &given, const TensorMap &sta
 }
 } // namespace
 
+namespace {
+/// The smallest entry that takes the arrays although they are smaller than its own; its number is -1 when there is
+/// none.
+Call smallerCall(const Executable &exe, const TensorMap &given, const TensorMap &states) {
+  Call best{-1, {}};
+  int64_t least = 0;
+  for (size_t e = 0; e < exe.entries.size(); ++e) {
+    const EntryInfo &entry = exe.entries[e];
+    TensorMap arrays;
+    int64_t elements = 0;
+    for (const PortInfo &p : entry.inputs) {
+      auto state = states.find(p.name), own = given.find(p.name);
+      if (state != states.end() && (own == given.end() || state->second->dims == p.dims))
+        arrays[p.name] = state->second;
+      else if (own != given.end())
+        arrays[p.name] = own->second;
+      else if (numElements(p.dims) == 0)
+        arrays[p.name] = std::make_shared<Tensor>(p.dtype, p.dims);
+      elements += numElements(p.dims);
+    }
+    std::vector<comm_tensor> views = viewsOf(arrays);
+    std::vector<int64_t> dims(32); // as many as a tensor may have
+    bool fits = arrays.size() == entry.inputs.size() &&
+                comm_executable_output_dims(exe.handle, static_cast<int32_t>(e), views.data(),
+                                            static_cast<int32_t>(views.size()), 0, dims.data()) == COMM_OK;
+    if (!fits || (best.entry >= 0 && elements >= least))
+      continue;
+    best = {static_cast<int32_t>(e), arrays};
+    least = elements;
+  }
+  return best;
+}
+
+/// Nothing of what was given may be left over, and types are those of the entry.
+Call finishCall(const Executable &exe, Call call, const TensorMap &given) {
+  const EntryInfo &entry = exe.entries[static_cast<size_t>(call.entry)];
+  for (const auto &[name, tensor] : given)
+    if (!call.inputs.count(name))
+      throw Failure{2, "E203",
+                    "entry '" + entry.name + "' has no input '" + name + "'; its inputs are " +
+                        portsText(entry.inputs)};
+  for (const PortInfo &p : entry.inputs)
+    call.inputs[p.name] = convert(call.inputs[p.name], p.dtype, "input '" + p.name + "'");
+  return call;
+}
+} // namespace
+
 Call makeCall(const Executable &exe, const TensorMap &given, const Call *previous, const TensorMap *before) {
   TensorMap states;
   if (previous && before)
@@ -171,22 +229,14 @@ Call makeCall(const Executable &exe, const TensorMap &given, const Call *previou
       states[input] = before->at(output);
   std::string reasons;
   for (size_t e = 0; e < exe.entries.size(); ++e) {
-    const EntryInfo &entry = exe.entries[e];
-    Match m = match(entry, given, states);
-    if (!m.problem.empty()) {
-      reasons += "\n  entry '" + entry.name + "': " + m.problem + "; it takes " + portsText(entry.inputs);
-      continue;
-    }
-    for (const auto &[name, tensor] : given)
-      if (!m.arrays.count(name))
-        throw Failure{2, "E203",
-                      "entry '" + entry.name + "' has no input '" + name + "'; its inputs are " +
-                          portsText(entry.inputs)};
-    Call call{static_cast<int32_t>(e), {}};
-    for (const PortInfo &p : entry.inputs)
-      call.inputs[p.name] = convert(m.arrays[p.name], p.dtype, "input '" + p.name + "'");
-    return call;
+    Match m = match(exe.entries[e], given, states);
+    if (m.problem.empty())
+      return finishCall(exe, {static_cast<int32_t>(e), m.arrays}, given);
+    reasons +=
+        "\n  entry '" + exe.entries[e].name + "': " + m.problem + "; it takes " + portsText(exe.entries[e].inputs);
   }
+  if (Call call = smallerCall(exe, given, states); call.entry >= 0)
+    return finishCall(exe, std::move(call), given);
   throw Failure{2, "E203", "the arrays fit no entry of the executable" + reasons,
                 "commc model.onnx --shapes-from=@inputs.npz adds an entry for these shapes"};
 }

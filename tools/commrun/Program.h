@@ -48,7 +48,8 @@ public:
   TensorMap run(const Call &);
   /// Into tensors made once, for timing.
   void run(const Call &, TensorMap &outputs);
-  TensorMap makeOutputs(int32_t entry) const;
+  /// Of the sizes that the inputs of the call ask for.
+  TensorMap makeOutputs(const Call &call) const;
   comm_session_stats stats() const;
   /// Collectives of the last run.
   std::vector<comm_collective_stats> collectives() const;

@@ -125,6 +125,18 @@ bool isCollective(const std::string &op);
 /// The collective that a command issues, itself or through `start`; empty for every other command.
 const std::string &collectiveOf(const Command &);
 
+/// A dimension of an input or output that may be smaller in a call: the size of the symbol there, plus `offset`.
+struct PadDim {
+  int64_t dim = 0, symbol = 0, offset = 0; ///< symbol: number in Entry::pads
+};
+/// A symbol whose size may be smaller in a call than in the entry. Inputs are then filled up with zeros on the right,
+/// outputs cut; the program keeps the fill from what is left.
+struct PadSymbol {
+  std::string name;
+  int64_t size = 0, least = 0; ///< of the entry; smallest of a call
+  int64_t input = -1;          ///< number of the input that takes the size (i64 [1]); -1: the program does not need it
+};
+
 /// A graph input or output, in whole-tensor terms. `value` is this rank's part: dtype and shape as `layout` says. An
 /// input's value is in Input storage under its own number, or in the arena (copied there before the first command), or
 /// -1 when nothing reads it. An output's value may be anywhere; what is not in Output storage under its own number is
@@ -136,6 +148,7 @@ struct Port {
   Layout layout; ///< how ranks hold it
   int32_t value = -1;
   std::string fixed; ///< inputs: the only bytes that the program is made for, in hexadecimal; empty: any
+  std::vector<PadDim> pads;
 };
 
 /// One SPMD program over `grid`.
@@ -172,7 +185,8 @@ struct Entry {
   Program split;     ///< over N ranks
   Program reference; ///< the unsplit model on one rank, for --verify; equal to `split` when N is 1
   std::vector<StatePair> states;
-  Certificate certificate; ///< of `split`
+  std::vector<PadSymbol> pads; ///< those with an input have the last inputs, in order: callers do not give them
+  Certificate certificate;     ///< of `split`
 };
 
 /// Native code for one ISA level ("x86-64-v3", "x86-64-v4", ...): a relocatable ELF object without imports. Kernels

@@ -216,6 +216,29 @@ TEST(Validate, Kernels) {
       "declaration of 'k'");
 }
 
+TEST(Validate, SmallerInputs) {
+  auto pad = [](Executable &e) {
+    e.entries[0].pads = {{"s", 3, 1, -1}};
+    for (Program *program : {&e.entries[0].split, &e.entries[0].reference})
+      program->inputs[0].pads = program->outputs[0].pads = {{0, 0, 0}};
+  };
+  Executable sound = makeRowParallelMatmul(2, 3, 8, 5, true);
+  pad(sound);
+  ASSERT_TRUE(validate(sound).empty()) << validate(sound).front();
+  auto expect = [&](const std::function<void(Entry &)> &edit, const std::string &part) {
+    expectProblem([&](Executable &e) { pad(e), edit(e.entries[0]); }, part);
+  };
+  expect([](Entry &e) { e.pads[0].least = 4; }, "out of range");
+  expect([](Entry &e) { e.pads[0].least = -1; }, "out of range");
+  expect([](Entry &e) { e.pads[0].size = 4; }, "another size than its symbol says");
+  for (PadDim wrong : {PadDim{0, 1, 0}, PadDim{0, -1, 0}, PadDim{2, 0, 0}, PadDim{-1, 0, 0}, PadDim{0, 0, INT64_MIN}})
+    expect([&](Entry &e) { e.split.outputs[0].pads = e.reference.outputs[0].pads = {wrong}; }, "follows no symbol");
+  expect([](Entry &e) { e.split.inputs[0].pads = e.reference.inputs[0].pads = {}; }, "no input tells the size");
+  expect([](Entry &e) { e.reference.inputs[0].pads = {}; }, "differs between the two programs");
+  expect([](Entry &e) { e.pads[0].input = 0; }, "is not one number of type i64");
+  expect([](Entry &e) { e.pads[0].input = 5; }, "are not the last inputs");
+}
+
 TEST(Validate, AtMostTwentyProblems) {
   Executable exe = makeRowParallelMatmul(2);
   for (int i = 0; i < 100; ++i)
