@@ -50,7 +50,7 @@ def n_bits(folder, *, bits=4, block=32, k=128, hidden=192, n=24, level=0, symmet
         names = [f"w{i}", f"s{i}", f"z{i}"][:len(parts)]
         shift = random.standard_normal(outer).astype(np.float32)
         if bias:
-            names += [""] * (5 - len(names)) + [f"b{i}"]
+            names += [""] * (4 - len(names)) + [f"b{i}"]
             parts.append(shift)
         initializers += [numpy_helper.from_array(a, name) for a, name in zip(parts, filter(None, names))]
         nodes.append(helper.make_node("MatMulNBits", ["x" if i == 0 else "r", *names], ["h" if i == 0 else "y"], domain="com.microsoft",
