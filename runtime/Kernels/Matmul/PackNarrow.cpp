@@ -63,14 +63,20 @@ void packPairsTransposed(const RightMatrix &m, int64_t width, int64_t begin, int
   for (int64_t p = begin; p < end; ++p, out += half * width) {
     int64_t first = p * width, some = std::min(width, m.n - first);
     for (int64_t j = 0; j < half; j += step) {
-      int64_t pairs = std::min(step, half - j);
+      int64_t pairs = std::min(step, half - j), whole = std::clamp<int64_t>(m.k / 2 - j, 0, pairs);
       for (int64_t c = 0; c < width; ++c) {
-        const auto *from = b + (first + c) * m.k;
-        for (int64_t q = 0; q < pairs; ++q) {
-          int64_t k = 2 * (j + q);
-          bool isIn = c < some && k < m.k;
-          block[c * step + q] = isIn ? From::bf16(from[k]) | (k + 1 < m.k ? From::bf16(from[k + 1]) << 16 : 0) : 0;
+        const auto *from = b + (first + c) * m.k + 2 * j;
+        uint32_t *to = block + c * step;
+        int64_t q = 0;
+        if (c < some) {
+          for (; q < whole; ++q)
+            to[q] = From::bf16(from[2 * q]) | From::bf16(from[2 * q + 1]) << 16;
+          if (q < pairs && 2 * (j + q) < m.k) { // half of a pair
+            to[q] = From::bf16(from[2 * q]);
+            ++q;
+          }
         }
+        std::fill(to + q, to + pairs, 0);
       }
       transposeTile(block, out + j * width, pairs, width, step, width);
     }
