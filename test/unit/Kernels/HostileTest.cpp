@@ -161,7 +161,7 @@ TEST(Hostile, AlteredCommands) {
   Alterer alterer(1);
   const std::vector<Sound> sound = soundCommands();
   int accepted = 0, refused = 0;
-  for (int round = 0; round < 44000; ++round) {
+  for (int round = 0; round < 52000; ++round) {
     Sound command = sound[size_t(round) % sound.size()];
     for (uint32_t i = round < 1000 ? 0 : 1 + alterer.below(3); i > 0; --i)
       if (!command.outs.empty())
