@@ -38,6 +38,10 @@ private:
     plan.reason = why.str();
     return false;
   }
+  bool refuseSibling(unsigned sibling, const Twine &why) {
+    plan.sibling = static_cast<int>(sibling);
+    return refuse(siblings[sibling].symbol, why);
+  }
   std::string at(unsigned sibling) const {
     return symbols[siblings[sibling].symbol].name + "=" + std::to_string(siblings[sibling].size);
   }
@@ -84,7 +88,7 @@ private:
     for (unsigned i = 0; i < siblings.size(); ++i) {
       func::FuncOp twin = siblings[i].function;
       if (twin.getNumArguments() != entry.getNumArguments())
-        return refuse(siblings[i].symbol, "the model has other inputs at " + at(i));
+        return refuseSibling(i, "the model has other inputs at " + at(i));
       for (auto [argument, other] : llvm::zip_equal(entry.getArguments(), twin.getArguments()))
         twins[i].map(argument, other);
     }
@@ -131,14 +135,14 @@ private:
       for (auto [i, sibling] : llvm::enumerate(siblings)) {
         func::FuncOp function = sibling.function;
         if (positions[i] == function.getBody().front().end())
-          return refuse(sibling.symbol, "the model has fewer operations at " + at(i));
+          return refuseSibling(i, "the model has fewer operations at " + at(i));
         others.push_back(&*positions[i]++);
         std::string why;
         if (!sameOperation(&op, others.back(), why))
-          return refuse(sibling.symbol, "'" + getSiteName(&op) + "' " + why + " at " + at(i));
+          return refuseSibling(i, "'" + getSiteName(&op) + "' " + why + " at " + at(i));
         for (auto [operand, other] : llvm::zip_equal(op.getOperands(), others.back()->getOperands()))
           if (twins[i].lookupOrNull(operand) != other)
-            return refuse(sibling.symbol, "'" + getSiteName(&op) + "' has other operands at " + at(i));
+            return refuseSibling(i, "'" + getSiteName(&op) + "' has other operands at " + at(i));
         for (auto [result, other] : llvm::zip_equal(op.getResults(), others.back()->getResults()))
           twins[i].map(result, other);
       }
@@ -248,8 +252,8 @@ private:
           at = at * shape[dim] + index[dim];
         }
         if (!inside || (numbers[at] != number && !(std::isnan(numbers[at]) && std::isnan(number))))
-          return refuse(siblings[i].symbol, "the constant of '" + getSiteName(op) + "' at " + this->at(i) +
-                                                " is not the beginning of the larger one");
+          return refuseSibling(i, "the constant of '" + getSiteName(op) + "' at " + this->at(i) +
+                                      " is not the beginning of the larger one");
         for (size_t dim = shape.size(); dim-- > 0 && ++index[dim] == extent[dim];)
           index[dim] = 0;
       }

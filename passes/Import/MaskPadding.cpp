@@ -233,7 +233,8 @@ private:
     explain(getOperation(), "padding", "'" + entry.getName() + "' " + text);
   }
 
-  /// Gives up first the smallest size, then the symbol, that a reason is about, until a plan is left.
+  /// Gives up the sibling that differs, else the smallest, at last the symbol that a reason is about, until a plan is
+  /// left.
   void pad(func::FuncOp entry, SmallVector<PadSymbol> symbols, SmallVector<PadSibling> siblings) {
     NamedAttrList exact;
     auto drop = [&](unsigned symbol, const std::string &reason) {
@@ -251,15 +252,16 @@ private:
         drop(symbol, "the model is not known at a smaller size");
     PadPlan plan;
     while (!symbols.empty() && !(plan = planPadding(entry, symbols, siblings)).reason.empty()) {
-      auto first = llvm::find_if(siblings, [&](const PadSibling &sibling) { return sibling.symbol == plan.symbol; });
-      bool last = std::none_of(first + 1, siblings.end(),
-                               [&](const PadSibling &sibling) { return sibling.symbol == plan.symbol; });
-      if (last) {
+      auto own = [&](const PadSibling &sibling) { return sibling.symbol == plan.symbol; };
+      if (llvm::count_if(siblings, own) == 1) {
         drop(plan.symbol, plan.reason);
         continue;
       }
-      note(entry, "takes no " + Twine(symbols[plan.symbol].name) + " of " + Twine(first->size) + ": " + plan.reason);
-      siblings.erase(first);
+      // A sibling may differ by itself: where two sizes happen to be equal, passes see other things.
+      auto wrong = plan.sibling >= 0 ? siblings.begin() + plan.sibling : llvm::find_if(siblings, own);
+      note(entry, "was not compared at a " + Twine(symbols[plan.symbol].name) + " of " + Twine(wrong->size) + ": " +
+                      plan.reason);
+      siblings.erase(wrong);
     }
     entry->removeAttr(kSizesAttr);
     if (!exact.empty())

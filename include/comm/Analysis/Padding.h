@@ -51,6 +51,7 @@ struct PadStep {
 struct PadPlan {
   std::string reason;  ///< why not; empty: it may
   unsigned symbol = 0; ///< the one that the reason is about
+  int sibling = -1;    ///< the one that is another model; -1: the reason is about all of them
   llvm::SmallVector<PadStep> steps;
   llvm::SmallVector<llvm::SmallVector<PadPort>> arguments, results;
 };
