@@ -12,8 +12,6 @@
 namespace comm::exe {
 namespace {
 constexpr uint8_t magic[8] = {'C', 'O', 'M', 'M', 'X', '\r', '\n', 0}; // \r\n: a transfer in text mode shows at once
-constexpr uint32_t formatVersion =
-    4; // 2: buffers, certificates, declarations of kernels; 3: equality; 4: smaller inputs
 constexpr size_t headerBytes = 64, hashOffset = 32, hashBytes = 32, page = 4096;
 constexpr uint64_t maxManifest = uint64_t(1) << 31, maxTotal = uint64_t(1) << 46;
 

@@ -136,7 +136,8 @@ void change(Json &manifest, Random &random) {
 }
 
 std::vector<uint8_t> assemble(const std::string &manifest, const uint8_t *sections, size_t sectionBytes) {
-  std::vector<uint8_t> out = {'C', 'O', 'M', 'M', 'X', '\r', '\n', 0, 3, 0, 0, 0, headerBytes, 0, 0, 0};
+  std::vector<uint8_t> out = {'C', 'O', 'M', 'M',         'X', '\r', '\n', 0, comm::exe::formatVersion,
+                              0,   0,   0,   headerBytes, 0,   0,    0};
   out.resize(headerBytes);
   out.insert(out.end(), manifest.begin(), manifest.end());
   if (sectionBytes > 0) {

@@ -11,6 +11,9 @@
 
 namespace comm::exe {
 
+/// Of the file, in its header. 2: buffers, certificates, declarations of kernels; 3: equality; 4: smaller inputs.
+inline constexpr uint32_t formatVersion = 4;
+
 /// Element types; `Bool` is one byte, 0 or 1. Numbers are part of the file format.
 enum class DType : uint8_t { F32 = 0, F16, BF16, F64, I64, I32, I16, I8, U64, U32, U16, U8, Bool };
 int64_t byteWidth(DType);

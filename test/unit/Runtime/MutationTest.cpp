@@ -37,7 +37,7 @@ Parts take(const Executable &exe) {
 
 std::vector<uint8_t> pack(const Parts &parts) {
   std::string manifest = parts.manifest.dump();
-  std::vector<uint8_t> out = {'C', 'O', 'M', 'M', 'X', '\r', '\n', 0, 3, 0, 0, 0, 64, 0, 0, 0};
+  std::vector<uint8_t> out = {'C', 'O', 'M', 'M', 'X', '\r', '\n', 0, formatVersion, 0, 0, 0, 64, 0, 0, 0};
   out.resize(64);
   out.insert(out.end(), manifest.begin(), manifest.end());
   if (!parts.sections.empty()) {
