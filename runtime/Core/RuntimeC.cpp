@@ -178,14 +178,16 @@ comm_status comm_executable_output_dims(const comm_executable *e, int32_t entry,
     const exe::Entry *found = entryOf(e, entry);
     if (!found || output < 0 || static_cast<size_t>(output) >= found->split.outputs.size())
       return {Code::InvalidArgument, "no such entry or output"};
-    if (!dims || nInputs < 0 || (nInputs > 0 && !inputs))
-      return missing(dims ? "inputs" : "dims");
+    if (nInputs < 0 || (nInputs > 0 && !inputs))
+      return missing("inputs");
     CallSizes call;
     if (Status s = readSizes(*found, found->split, inputs, nInputs, call); !s)
       return s;
     if (Status s = checkShapes(*found, call, inputs, nInputs); !s)
       return s;
     exe::Shape shape = shapeIn(call, found->split.outputs[static_cast<size_t>(output)]);
+    if (!dims && !shape.empty())
+      return missing("dims");
     std::copy(shape.begin(), shape.end(), dims);
     return Status::ok();
   });
