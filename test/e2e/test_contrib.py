@@ -75,6 +75,7 @@ CASES = {
     "fused-matmul": Node("FusedMatMul", [given("a", normal(B, H, S)), given("b", normal(B, 5, H))], transA=1, transB=1, alpha=0.3),
     "fused-matmul-weight": Node("FusedMatMul", [given("a", normal(*SEQUENCE)), weight("b", normal(H, 24))], alpha=2.0),
     "fused-matmul-batch": Node("FusedMatMul", [given("a", normal(S, B, H)), given("b", normal(B, H, 5))], transBatchA=1),
+    "fused-matmul-batch-both": Node("FusedMatMul", [given("a", normal(S, B, H)), given("b", normal(H, B, 5))], transBatchA=1, transBatchB=1),
     "skip-layer-norm": Node("SkipLayerNormalization", [given("x", normal(*SEQUENCE)), given("skip", normal(*SEQUENCE)), *norm], epsilon=1e-5),
     "skip-layer-norm-sum": Node("SkipLayerNormalization", [given("x", normal(*SEQUENCE)), given("skip", normal(*SEQUENCE)), *norm, weight("b", normal(H))],
                                 ("y", "", "", "sum"), epsilon=1e-5),

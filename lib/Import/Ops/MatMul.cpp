@@ -63,13 +63,20 @@ LogicalResult gemm(NodeContext &c) {
   return c.done(y);
 }
 
-/// com.microsoft::FusedMatMul; also swaps the batch dimensions in front where asked for.
+/// com.microsoft::FusedMatMul: scaled, either operand transposed, or its first dimension moved behind the batch.
 LogicalResult fusedMatMul(NodeContext &c) {
   if (failed(c.needInputs(2, 2)) || failed(c.needSameElement(0, 1)))
     return failure();
-  if (c.getInt("transBatchA", 0) || c.getInt("transBatchB", 0))
-    return c.fail("transBatchA and transBatchB");
-  FailureOr<Value> result = product(c, c.in(0), c.in(1), c.getInt("transA", 0), c.getInt("transB", 0));
+  Value operands[2] = {c.in(0), c.in(1)};
+  for (size_t i = 0; i < 2; ++i) {
+    int64_t rank = c.rank(i);
+    if (!c.getInt(i == 0 ? "transBatchA" : "transBatchB", 0) || rank < 3)
+      continue;
+    SmallVector<int64_t> order = llvm::to_vector(llvm::seq<int64_t>(1, rank - 1));
+    order.append({0, rank - 1});
+    operands[i] = c.b.transpose(operands[i], order);
+  }
+  FailureOr<Value> result = product(c, operands[0], operands[1], c.getInt("transA", 0), c.getInt("transB", 0));
   if (failed(result))
     return failure();
   double alpha = c.getFloat("alpha", 1);
