@@ -203,4 +203,5 @@ def main():
                 f.write(json.dumps(e) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
