@@ -10,6 +10,7 @@
 #include "runtime/Kernels/Matmul/Pack.h"
 #include "runtime/Kernels/Support.h"
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -19,6 +20,7 @@ using namespace comm::rt;
 
 namespace {
 constexpr int64_t widestTile = 64, keyTile = 256, decodeRows = 8, padding = 16;
+constexpr int64_t partKeys = 512, enoughGroups = 16; // below so many groups, long caches are read in parts
 constexpr float lowest = -std::numeric_limits<float>::infinity();
 
 int64_t roundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -36,8 +38,20 @@ class AttentionKernel : public Kernel {
 public:
   AttentionKernel(const AttentionShape &shape, const MicroKernel *micro, const NarrowKernel *unit, std::string prefix)
       : s(shape), micro(micro), unit(unit), prefix(std::move(prefix)), width(exe::byteWidth(shape.type)),
-        valueLd(roundUp(shape.valueDepth, micro->width)), queryTile(unit ? widestTile : 56) {}
-  int64_t iterations() const override { return s.queryHeads && s.queries && s.valueDepth ? s.batches * s.kvHeads : 0; }
+        valueLd(roundUp(shape.valueDepth, micro->width)), queryTile(unit ? widestTile : 56) {
+    int64_t groups = s.batches * s.kvHeads;
+    if (groups > 0 && groups < enoughGroups && mostRows() <= decodeRows)
+      parts = std::clamp<int64_t>(s.keys / partKeys, 1, (enoughGroups + groups - 1) / groups);
+    if (parts == 1)
+      return;
+    partials.resize(size_t(groups * parts * mostRows() * (valueLd + 2)));
+    left = std::vector<std::atomic<int64_t>>(size_t(groups));
+    for (std::atomic<int64_t> &n : left)
+      n = parts;
+  }
+  int64_t iterations() const override {
+    return s.queryHeads && s.queries && s.valueDepth ? s.batches * s.kvHeads * parts : 0;
+  }
   int64_t rows() const override { return iterations() ? s.batches : 0; }
   bool readsOwnRow(size_t input) const override { return input < 3; }
   using Kernel::run;
@@ -46,7 +60,7 @@ public:
     if (unit)
       unit->begin();
     for (int64_t i = begin; i < end && hasMemory; ++i)
-      hasMemory = group(ins, outs, i / s.kvHeads, i % s.kvHeads);
+      hasMemory = group(ins, outs, i / parts / s.kvHeads, i / parts % s.kvHeads, i % parts);
     if (unit)
       unit->end();
     return hasMemory ? Status::ok() : Status{Code::OutOfMemory, prefix + "no memory for scratch space"};
@@ -61,6 +75,7 @@ private:
   /// One (batch, kv head): rows [0, rows) are its query heads one after the other.
   struct Group {
     int64_t batch = 0, firstHead = 0, rows = 0, length = 0; ///< length: keys that exist for this batch entry
+    int64_t begin = 0, end = 0;                             ///< keys that are looked at
     const char *mask = nullptr;
     bool decode = false;
     Rows keys, values;  ///< keys: row-major when decode, else packed panels of `micro->width` keys
@@ -74,7 +89,11 @@ private:
     char *packedQuery = nullptr, *packedWeights = nullptr; ///< for the unit
   };
 
-  bool group(void *const *ins, void *const *outs, int64_t batch, int64_t kvHead) const;
+  /// Query heads times queries of the largest group.
+  int64_t mostRows() const { return s.kvHeads ? (s.queryHeads + s.kvHeads - 1) / s.kvHeads * s.queries : 0; }
+  bool group(void *const *ins, void *const *outs, int64_t batch, int64_t kvHead, int64_t part) const;
+  bool attend(void *const *ins, void *const *outs, Group &g, int64_t kvHead, float *partial) const;
+  void join(const Group &g, int64_t number, char *y) const;
   bool packPairs(Group &g, const char *k, const char *v, int64_t used) const;
   bool packRows(Group &g, const char *k, const char *v, int64_t used) const;
   void queryTileRun(const Group &g, Tile &t) const;
@@ -94,6 +113,11 @@ private:
   const NarrowKernel *unit; ///< null: products in f32
   std::string prefix;
   int64_t width, valueLd, queryTile;
+  /// Decode with few heads: the keys of a group are read in parts, by several threads; who ends last joins them, in
+  /// order. Per group and part: rows of sums of values, then sums of weights, then maxima.
+  int64_t parts = 1;
+  mutable std::vector<float> partials;
+  mutable std::vector<std::atomic<int64_t>> left; ///< parts of a group that are not done
 };
 
 /// Keys [used, depth] transposed and values [used, valueDepth], as the unit wants them.
@@ -147,7 +171,7 @@ bool AttentionKernel::packRows(Group &g, const char *k, const char *v, int64_t u
   return true;
 }
 
-bool AttentionKernel::group(void *const *ins, void *const *outs, int64_t batch, int64_t kvHead) const {
+bool AttentionKernel::group(void *const *ins, void *const *outs, int64_t batch, int64_t kvHead, int64_t part) const {
   Group g;
   g.batch = batch;
   // Query heads h with h * kvHeads / queryHeads == kvHead.
@@ -162,11 +186,51 @@ bool AttentionKernel::group(void *const *ins, void *const *outs, int64_t batch, 
   int64_t used = 0; // keys that any row sees
   for (int64_t q = 0; q < s.queries; ++q)
     used = std::max(used, visible(g, q));
+  g.begin = used * part / parts;
+  g.end = used * (part + 1) / parts;
+  if (parts == 1)
+    return attend(ins, outs, g, kvHead, nullptr);
+  int64_t number = batch * s.kvHeads + kvHead;
+  bool done = attend(ins, outs, g, kvHead, partials.data() + (number * parts + part) * mostRows() * (valueLd + 2));
+  if (left[size_t(number)].fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    left[size_t(number)].store(parts, std::memory_order_relaxed);
+    join(g, number, static_cast<char *>(outs[0]));
+  }
+  return done;
+}
 
-  int64_t kv = batch * s.kvHeads + kvHead;
-  const char *k = static_cast<const char *>(ins[1]) + kv * s.keys * s.depth * width;
-  const char *v = static_cast<const char *>(ins[2]) + kv * s.keys * s.valueDepth * width;
-  if (!(unit && !g.decode ? packPairs(g, k, v, used) : packRows(g, k, v, used)))
+/// The parts of a group, each rescaled to the largest maximum of a row.
+void AttentionKernel::join(const Group &g, int64_t number, char *y) const {
+  int64_t most = mostRows(), each = most * (valueLd + 2), firstRow = (g.batch * s.queryHeads + g.firstHead) * s.queries;
+  float *group = partials.data() + number * parts * each;
+  for (int64_t r = 0; r < g.rows; ++r) {
+    float maximum = lowest, total = 0;
+    for (int64_t p = 0; p < parts; ++p)
+      maximum = std::max(maximum, group[p * each + most * (valueLd + 1) + r]);
+    float *row = group + r * valueLd; // the first part takes in the others
+    for (int64_t p = 0; p < parts; ++p) {
+      const float *part = group + p * each + r * valueLd;
+      float sum = group[p * each + most * valueLd + r];
+      if (sum == 0 && p > 0) // nothing was visible in it
+        continue;
+      float factor = sum == 0 ? 0.0f : std::exp(group[p * each + most * (valueLd + 1) + r] - maximum);
+      total += sum * factor;
+      for (int64_t d = 0; d < s.valueDepth; ++d)
+        row[d] = p == 0 ? (sum == 0 ? 0.0f : part[d] * factor) : row[d] + part[d] * factor;
+    }
+    for (int64_t d = 0; total != 0 && d < s.valueDepth; ++d)
+      row[d] *= 1.0f / total;
+    convertFromF32(s.type, row, y + (firstRow + r) * s.valueDepth * width, s.valueDepth);
+  }
+}
+
+/// Keys [g.begin, g.end); `partial`: they are not all, results go there and not to the output.
+bool AttentionKernel::attend(void *const *ins, void *const *outs, Group &g, int64_t kvHead, float *partial) const {
+  int64_t batch = g.batch, kv = batch * s.kvHeads + kvHead;
+  const char *k = static_cast<const char *>(ins[1]) + (kv * s.keys + g.begin) * s.depth * width;
+  const char *v = static_cast<const char *>(ins[2]) + (kv * s.keys + g.begin) * s.valueDepth * width;
+  int64_t some = g.end - g.begin;
+  if (!(unit && !g.decode ? packPairs(g, k, v, some) : packRows(g, k, v, some)))
     return false;
 
   Tile t;
@@ -201,6 +265,12 @@ bool AttentionKernel::group(void *const *ins, void *const *outs, int64_t batch, 
     if (g.pairs)
       unit->packLeft(true, t.q, t.ldq, t.rows, s.depth, t.packedQuery);
     queryTileRun(g, t);
+    if (partial) { // few rows: one tile
+      std::copy_n(t.out, t.rows * valueLd, partial);
+      std::copy_n(t.sums, t.rows, partial + mostRows() * valueLd);
+      std::copy_n(t.maxima, t.rows, partial + mostRows() * (valueLd + 1));
+      return true;
+    }
     for (int64_t r = 0; r < t.rows; ++r) {
       float *row = t.out + r * valueLd;
       if (t.sums[r] != 0) // zero: nothing to attend to, the row is zeros already
@@ -220,18 +290,19 @@ void AttentionKernel::queryTileRun(const Group &g, Tile &t) const {
   for (int64_t r = 0; r < t.rows; ++r)
     seen = std::max(seen, visible(g, t.first + r));
   int64_t w = micro->width, step = std::min(micro->maxRows, t.rows);
-  for (int64_t key = 0; key < seen; key += keyTile) {
-    int64_t columns = std::min(keyTile, seen - key);
-    scoresOf(g, t, key, columns);
+  seen = std::min(seen, g.end);
+  for (int64_t key = g.begin; key < seen; key += keyTile) {
+    int64_t columns = std::min(keyTile, seen - key), at = key - g.begin;
+    scoresOf(g, t, at, columns);
     for (int64_t r = 0; r < t.rows; ++r)
       softmaxRow(g, t, r, key, columns);
     if (g.pairs) {
       unit->packLeft(true, t.scores, t.lds, t.rows, columns, t.packedWeights);
-      unit->multiply(t.rows, columns, t.packedWeights, valueLd / w, g.valuePairs + key * unit->width * 2, g.valuePanel,
+      unit->multiply(t.rows, columns, t.packedWeights, valueLd / w, g.valuePairs + at * unit->width * 2, g.valuePanel,
                      t.out, valueLd, true);
       continue;
     }
-    const float *v = g.values.data + key * g.values.ld;
+    const float *v = g.values.data + at * g.values.ld;
     if (t.rows == 1) {
       micro->row[0](valueLd / w, columns, t.scores, v, g.values.ld, w, t.out, true);
       continue;
@@ -243,6 +314,7 @@ void AttentionKernel::queryTileRun(const Group &g, Tile &t) const {
   }
 }
 
+/// `key`: counted from the first one that is looked at.
 void AttentionKernel::scoresOf(const Group &g, const Tile &t, int64_t key, int64_t columns) const {
   if (g.decode) {
     constexpr int64_t together = 64; // keys that stay in the first cache level for all rows

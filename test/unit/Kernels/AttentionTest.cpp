@@ -213,6 +213,30 @@ TEST(Attention, LengthsHideWhateverLiesBeyond) {
   }
 }
 
+// One new token or two on few heads: the cache is read in parts.
+TEST(Attention, LongCachesInParts) {
+  for (MicroKernelChoice micro : choices())
+    for (DType type : {DType::F32, DType::BF16})
+      for (auto heads : {std::pair<int64_t, int64_t>{4, 1}, {3, 2}, {2, 2}})
+        for (int64_t queries : {1, 2})
+          for (int64_t keys : {1023, 1024, 1700})
+            for (int mode = 0; mode < 4; ++mode) {
+              Attention a;
+              a.micro = micro, a.type = type, a.batches = 2, a.heads = heads.first, a.kvHeads = heads.second;
+              a.queries = queries, a.keys = keys, a.depth = 8, a.valueDepth = 11, a.scale = 1.5;
+              a.causal = mode == 1, a.offset = 700;
+              // Whole parts without a key, and parts without a visible one.
+              Tensor lengths = Tensor::of(DType::I64, {2}, {3, 900});
+              a.lengths = mode == 2 ? &lengths : nullptr;
+              Tensor mask(DType::Bool, {2, 1, 1, keys});
+              for (int64_t i = 0; i < 2 * keys; ++i)
+                mask.set(i, i % keys > 600 && i % 3 == 0 && i < keys); // the second entry sees nothing
+              a.mask = mode == 3 ? &mask : nullptr;
+              check(a, "mode " + std::to_string(mode) + " T " + std::to_string(keys) + " heads " +
+                           std::to_string(a.heads) + "/" + std::to_string(a.kvHeads));
+            }
+}
+
 TEST(Attention, SoftcapLargeScoresAndNaN) {
   Attention a;
   a.queries = 5, a.keys = 300, a.softcap = 2.5;
@@ -226,6 +250,14 @@ TEST(Attention, SoftcapLargeScoresAndNaN) {
   EXPECT_OK(makeCase(a).run({&q, &k, &k}, {&y}));
   EXPECT_TRUE(std::isnan(y.get(0))) << "a NaN query is not an empty row";
   EXPECT_FALSE(std::isnan(y.get(8)));
+  // The same where the keys are read in parts.
+  Tensor one(DType::F32, {1, 2, 1, 8}), cache = Tensor::random(DType::F32, {1, 1, 2000, 8}, 2),
+                                        z(DType::F32, one.shape());
+  one.set(3, std::nan(""));
+  a.queries = 1, a.keys = 2000, a.kvHeads = 1;
+  EXPECT_OK(makeCase(a).run({&one, &cache, &cache}, {&z}));
+  EXPECT_TRUE(std::isnan(z.get(0)));
+  EXPECT_FALSE(std::isnan(z.get(8)));
 }
 
 TEST(Attention, EmptyDimensions) {

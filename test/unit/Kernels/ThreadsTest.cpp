@@ -74,6 +74,18 @@ TEST(Threads, AttentionHeads) {
   }
 }
 
+// Whoever ends last joins the parts of a long cache, always in the same order.
+TEST(Threads, AttentionOverALongCache) {
+  Tensor q = Tensor::random(DType::F32, {1, 4, 1, 24}, 1), k = Tensor::random(DType::F32, {1, 1, 4000, 24}, 2),
+         y(DType::F32, q.shape());
+  std::unique_ptr<Kernel> kernel;
+  Status s = Case("attention", {{"scale", 0.2}}).prepare({&q, &k, &k}, {&y}, kernel);
+  ASSERT_TRUE(bool(s)) << s.text;
+  EXPECT_GE(kernel->iterations(), 4);
+  for (int run = 0; run < 20; ++run)
+    compare(*kernel, {q.data(), k.data(), k.data()}, y);
+}
+
 TEST(Threads, TransposedCopy) {
   Tensor x = Tensor::random(DType::F32, {5, 130, 67}, 1), y(DType::F32, {5, 67, 130});
   std::unique_ptr<Kernel> kernel;
