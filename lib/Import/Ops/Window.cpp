@@ -61,8 +61,13 @@ FailureOr<Window> readWindow(NodeContext &c, ArrayRef<int64_t> input, ArrayRef<i
 FailureOr<Value> buildWindows(NodeContext &c, const Window &w, Value input, double fill) {
   int64_t dims = w.dims();
   SmallVector<int64_t> padded(B::shapeOf(input)), result(padded.begin(), padded.begin() + 2);
-  for (int64_t i = 0; i < dims; ++i)
+  for (int64_t i = 0; i < dims; ++i) {
     padded[i + 2] += w.before[i] + w.after[i] + w.extra[i];
+    if (padded[i + 2] < w.extent(i)) // an empty input
+      return c.fail("a window of " + Twine(w.extent(i)) + " does not fit into " + Twine(padded[i + 2]) +
+                        " elements of dimension " + Twine(i + 2),
+                    "E313");
+  }
   llvm::append_range(result, w.sizes);
   llvm::append_range(result, w.out);
   if (failed(c.needBudget(padded, B::elementOf(input))) || failed(c.needBudget(result, B::elementOf(input))))

@@ -408,6 +408,21 @@ TEST_F(Hostile, EveryOperatorWithUnfittingOperands) {
   }
 }
 
+// Found by fuzzing: a convolution over nothing.
+TEST_F(Hostile, WindowsOverEmptyInputs) {
+  proto::Graph graph;
+  graph.inputs = {proto::value("x", {2, 4, 0}), proto::value("w", {4, 1, 1})};
+  graph.nodes = {proto::node("CausalConvWithState", {"x", "w"}, {"y", "state"})};
+  graph.outputs = {proto::value("y", {2, 4, 0}), proto::value("state", {2, 4, 0})};
+  expectRefused(proto::model(graph.str(), 13, 27), "E313");
+  graph.nodes = {
+      proto::node("MaxPool", {"x"}, {"y"},
+                  {proto::bytes(5, proto::bytes(1, "kernel_shape") + proto::number(8, 1) + proto::number(20, 7))})};
+  graph.inputs.pop_back();
+  graph.outputs.pop_back();
+  expectRefused(proto::model(graph.str()), "E313");
+}
+
 TEST_F(Hostile, ShapesThatDoNotFit) {
   proto::Graph graph = proto::small();
   graph.inputs = {proto::symbolic("x", {"batch", "past + new"})};
