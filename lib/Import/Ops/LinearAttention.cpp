@@ -43,7 +43,8 @@ LogicalResult linearAttention(NodeContext &c) {
   }
   if (delta) {
     FailureOr<Value> split = c.rank(5) == 3 ? part(5, c.shape(5)[2]) : FailureOr<Value>(failure());
-    if (failed(split) || (B::shapeOf(*split)[1] != 1 && B::shapeOf(*split)[1] != kv) || B::shapeOf(*split)[2] != length)
+    int64_t each = failed(split) ? 0 : B::shapeOf(*split)[1];
+    if ((each != 1 && each != kv) || B::shapeOf(*split) != ArrayRef<int64_t>{batch, each, length, 1})
       return c.fail("beta does not fit", "E313");
     beta = *split;
   }

@@ -423,6 +423,23 @@ TEST_F(Hostile, WindowsOverEmptyInputs) {
   expectRefused(proto::model(graph.str()), "E313");
 }
 
+// Found by fuzzing: beta of another batch.
+TEST_F(Hostile, LinearAttentionOfTwoBatches) {
+  for (int64_t batch : {2, 4}) {
+    proto::Graph graph;
+    graph.inputs = {proto::value("q", {2, 4, 64}), proto::value("k", {2, 4, 8}), proto::value("v", {2, 4, 8}),
+                    proto::value("decay", {2, 4, 8}), proto::value("beta", {batch, 4, 1})};
+    graph.nodes = {proto::node("LinearAttention", {"q", "k", "v", "", "decay", "beta"}, {"y", "state"},
+                               proto::intAttr("kv_num_heads", 1) + proto::intAttr("q_num_heads", 8))};
+    graph.outputs = {proto::value("y", {2, 4, 64}), proto::value("state", {2, 1, 8, 8})};
+    std::string bytes = proto::model(graph.str(), 13, 27);
+    if (batch == 2)
+      EXPECT_FALSE(hasErrors(load(bytes)));
+    else
+      expectRefused(bytes, "E313");
+  }
+}
+
 TEST_F(Hostile, ShapesThatDoNotFit) {
   proto::Graph graph = proto::small();
   graph.inputs = {proto::symbolic("x", {"batch", "past + new"})};
