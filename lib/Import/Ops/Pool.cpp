@@ -140,6 +140,11 @@ LogicalResult localResponse(NodeContext &c) {
   int64_t positions = 1;
   for (int64_t extent : c.shape(0).drop_front(2))
     positions *= extent;
+  if (llvm::is_contained(shape, 0))
+    return c.done(c.in(0));
+  if (failed(c.needBudget({shape[0], 1, size, 1, shape[1], positions}, B::elementOf(c.in(0)))) ||
+      failed(c.needBudget({shape[0], 1, shape[1] + size, positions}, B::elementOf(c.in(0)))))
+    return failure();
   Value x = c.in(0), flat = c.b.reshape(c.b.mul(x, x), {shape[0], 1, shape[1], positions});
   flat = c.b.pad(flat, 2, (size - 1) / 2, size - 1 - (size - 1) / 2, 0);
   OpBuilder &builder = c.b.getBuilder();

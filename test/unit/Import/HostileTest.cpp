@@ -423,6 +423,19 @@ TEST_F(Hostile, WindowsOverEmptyInputs) {
   expectRefused(proto::model(graph.str()), "E313");
 }
 
+// Found by fuzzing: channels that are not there; and windows that nobody has room for.
+TEST_F(Hostile, LocalResponseOfNothingAndOfTooMuch) {
+  proto::Graph graph;
+  graph.inputs = {proto::value("x", {5, 0, 5})};
+  graph.nodes = {proto::node("LRN", {"x"}, {"y"}, proto::intAttr("size", 3))};
+  graph.outputs = {proto::value("y", {5, 0, 5})};
+  EXPECT_FALSE(hasErrors(load(proto::model(graph.str()))));
+  graph.inputs = {proto::value("x", {5, 100000, 500})};
+  graph.outputs = {proto::value("y", {5, 100000, 500})};
+  graph.nodes = {proto::node("LRN", {"x"}, {"y"}, proto::intAttr("size", INT32_MAX))};
+  EXPECT_TRUE(hasErrors(load(proto::model(graph.str()))));
+}
+
 // Found by fuzzing: beta of another batch.
 TEST_F(Hostile, LinearAttentionOfTwoBatches) {
   for (int64_t batch : {2, 4}) {
