@@ -77,6 +77,7 @@ def test_carries_the_cache(tmp_path, ranks):
     with runtime.Session(executable, ranks_as="threads") as session:
         with pytest.raises(ValueError, match="inputs are missing: past_key_values"):
             session.run({name: used[0][name] for name in ("input_ids", "attention_mask")}, 0)
+        assert runtime.library().comm_session_keep_state(session.handle, 9) == 2  # a C caller may pass any number: invalid argument
         session.keep_state("exact")
         for _ in range(2):
             for call, want in zip(used, expected):

@@ -28,7 +28,7 @@ template <int Bits, int Shift> inline F number(I group) {
 }
 
 /// 8-bit numbers are summed as signed ones.
-template <int Bits> inline I start(int32_t sum) { return Bits == 4 ? I{} - (sum << 3) : I{}; }
+template <int Bits> inline I start(int32_t sum) { return Bits == 4 ? I{} - sum * 8 : I{}; }
 
 /// Products of unsigned and signed bytes are added in pairs to 16 bits, which must not overflow: 2 * 15 * 127 and, with
 /// the sign moved to x, 2 * 128 * 127 do not.

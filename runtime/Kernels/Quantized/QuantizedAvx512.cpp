@@ -17,7 +17,7 @@ template <int Bits, int Shift> inline F number(I group) {
     return __builtin_convertvector((flipped << (24 - Shift)) >> 24, F);
   }
 }
-template <int Bits> inline I start(int32_t sum) { return I{} - (sum << (Bits - 1)); }
+template <int Bits> inline I start(int32_t sum) { return I{} - sum * (1 << (Bits - 1)); }
 template <int Bits> inline I dot(I sum, I numbers, const int8_t *x) {
   int32_t four;
   __builtin_memcpy(&four, x, 4);

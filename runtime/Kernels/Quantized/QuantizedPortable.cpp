@@ -9,7 +9,7 @@ template <int Bits, int Shift> inline F number(I group) {
   constexpr int32_t middle = 1 << (Bits - 1), mask = (1 << Bits) - 1;
   return __builtin_convertvector(((group >> Shift) & mask) - middle, F);
 }
-template <int Bits> inline I start(int32_t sum) { return I{} - (sum << (Bits - 1)); }
+template <int Bits> inline I start(int32_t sum) { return I{} - sum * (1 << (Bits - 1)); }
 template <int Bits> inline I dot(I sum, I numbers, const int8_t *x) {
   for (int j = 0; j < 4; ++j)
     sum += ((numbers >> (8 * j)) & 0xff) * int32_t(x[j]);
