@@ -63,6 +63,8 @@ FailureOr<Value> buildWindows(NodeContext &c, const Window &w, Value input, doub
   SmallVector<int64_t> padded(B::shapeOf(input)), result(padded.begin(), padded.begin() + 2);
   for (int64_t i = 0; i < dims; ++i) {
     padded[i + 2] += w.before[i] + w.after[i] + w.extra[i];
+    if (w.sizes[i] < 1)
+      return c.fail("the kernel has no size in dimension " + Twine(i + 2), "E313");
     if (padded[i + 2] < w.extent(i)) // an empty input
       return c.fail("a window of " + Twine(w.extent(i)) + " does not fit into " + Twine(padded[i + 2]) +
                         " elements of dimension " + Twine(i + 2),

@@ -423,6 +423,15 @@ TEST_F(Hostile, WindowsOverEmptyInputs) {
   expectRefused(proto::model(graph.str()), "E313");
 }
 
+// Found by fuzzing: a kernel without a size.
+TEST_F(Hostile, TransposedConvolutionWithNothing) {
+  proto::Graph graph;
+  graph.inputs = {proto::value("x", {1, 1, 3, 4, 5}), proto::value("w", {1, 2, 3, 3, 0})};
+  graph.nodes = {proto::node("ConvTranspose", {"x", "w"}, {"y"})};
+  graph.outputs = {proto::value("y", {1, 2, 5, 6, 7})};
+  expectRefused(proto::model(graph.str()), "E313");
+}
+
 // Found by fuzzing: channels that are not there; and windows that nobody has room for.
 TEST_F(Hostile, LocalResponseOfNothingAndOfTooMuch) {
   proto::Graph graph;
