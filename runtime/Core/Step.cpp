@@ -8,7 +8,7 @@ OperandRange rangeOf(const exe::Program &program, int32_t value) {
   const exe::Value &v = program.values[static_cast<size_t>(value)];
   if (v.storage == exe::Storage::Weight)
     return {};
-  // Inputs and outputs are the caller's buffers, which may be one; the arena is nobody else's.
+  // The arena is one space; inputs and outputs are buffers of the caller, each apart from all others.
   int64_t space = v.storage == exe::Storage::Arena ? 0 : v.storage == exe::Storage::Input ? 1 : 2;
   OperandRange range{space, v.offset, exe::byteSize(v.dtype, v.shape)};
   if (space)

@@ -8,6 +8,7 @@
 
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 #include <immintrin.h>
+#include "runtime/Kernels/Matmul/NarrowPairs.h"
 
 namespace {
 constexpr int64_t width = 32, tileRows = 16, depth = 32, tileBytes = 1024;
@@ -26,15 +27,6 @@ void end() { _tile_release(); }
 int64_t stepsOf(int64_t k) { return (k + depth - 1) / depth; }
 int64_t tilesOf(int64_t rows) { return (rows + tileRows - 1) / tileRows; }
 int64_t leftBytes(int64_t rows, int64_t k) { return tilesOf(rows) * stepsOf(k) * tileBytes; }
-
-inline __m512i pairs(const float *a, int64_t count) {
-  __mmask16 low = count >= 16 ? 0xffff : __mmask16((1u << count) - 1);
-  __mmask16 high = count >= 32 ? 0xffff : count <= 16 ? 0 : __mmask16((1u << (count - 16)) - 1);
-  return (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(high, a + 16), _mm512_maskz_loadu_ps(low, a));
-}
-inline __m512i pairs(const uint16_t *a, int64_t count) {
-  return _mm512_maskz_loadu_epi16(count >= 32 ? 0xffffffffu : (1u << count) - 1, a);
-}
 
 /// [rows / 16][k / 32][16][32]: a tile in one piece.
 template <typename T> void packTiles(const T *a, int64_t stride, int64_t rows, int64_t k, char *out) {

@@ -5,21 +5,13 @@
 
 #if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 #include <immintrin.h>
+#include "runtime/Kernels/Matmul/NarrowPairs.h"
 
 namespace {
 constexpr int64_t width = 32, maxRows = 14, rowPadding = 32; // rows a power of two apart share one cache set
 
 int64_t leftStride(int64_t k) { return (k + 31) / 32 * 32 + rowPadding; } // in bf16
 int64_t leftBytes(int64_t rows, int64_t k) { return rows * leftStride(k) * 2; }
-
-inline __m512i pairs(const float *a, int64_t count) {
-  __mmask16 low = count >= 16 ? 0xffff : __mmask16((1u << count) - 1);
-  __mmask16 high = count >= 32 ? 0xffff : count <= 16 ? 0 : __mmask16((1u << (count - 16)) - 1);
-  return (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(high, a + 16), _mm512_maskz_loadu_ps(low, a));
-}
-inline __m512i pairs(const uint16_t *a, int64_t count) {
-  return _mm512_maskz_loadu_epi16(count >= 32 ? 0xffffffffu : (1u << count) - 1, a);
-}
 
 template <typename T> void packRows(const T *a, int64_t stride, int64_t rows, int64_t k, uint16_t *out) {
   for (int64_t r = 0; r < rows; ++r, out += leftStride(k))
