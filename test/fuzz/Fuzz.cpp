@@ -8,26 +8,6 @@
 namespace comm::fuzz {
 
 size_t throughCount = 0;
-const int64_t edgeNumbers[20] = {0,
-                                 1,
-                                 -1,
-                                 2,
-                                 3,
-                                 4,
-                                 7,
-                                 8,
-                                 31,
-                                 64,
-                                 127,
-                                 4096,
-                                 65535,
-                                 int64_t(1) << 31,
-                                 (int64_t(1) << 31) - 1,
-                                 int64_t(1) << 32,
-                                 int64_t(1) << 40,
-                                 int64_t(1) << 62,
-                                 INT64_MAX,
-                                 INT64_MIN};
 
 InputFile::InputFile(const std::string &name) {
   char pattern[] = "/tmp/commc-fuzz-XXXXXX";

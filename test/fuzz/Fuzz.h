@@ -3,6 +3,7 @@
 // needs neither libFuzzer nor a sanitizer and does the same every time.
 //===----------------------------------------------------------------------===//
 #pragma once
+#include "test/unit/Support/EdgeNumbers.h"
 #include <cstddef>
 #include <cstdint>
 #include <random>
@@ -20,8 +21,7 @@ namespace comm::fuzz {
 
 /// Inputs that got all the way through a target; the driver wants some.
 extern size_t throughCount;
-/// Numbers at which sizes, indices and shifts go wrong.
-extern const int64_t edgeNumbers[20];
+using test::edgeNumbers;
 using Random = std::minstd_rand;
 inline size_t below(Random &random, size_t n) { return n ? random() % n : 0; }
 

@@ -7,8 +7,8 @@
 #include "runtime/Kernels/Matmul/NarrowKernel.h"
 
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
-#include <immintrin.h>
 #include "runtime/Kernels/Matmul/NarrowPairs.h"
+#include <immintrin.h>
 
 namespace {
 constexpr int64_t width = 32, tileRows = 16, depth = 32, tileBytes = 1024;

@@ -4,8 +4,8 @@
 #include "runtime/Kernels/Matmul/NarrowKernel.h"
 
 #if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
-#include <immintrin.h>
 #include "runtime/Kernels/Matmul/NarrowPairs.h"
+#include <immintrin.h>
 
 namespace {
 constexpr int64_t width = 32, maxRows = 14, rowPadding = 32; // rows a power of two apart share one cache set

@@ -1,6 +1,9 @@
 //===- NarrowPairs.h - 32 numbers of a row as bf16 --------------*- C++ -*-===//
-// Included once by each file that is compiled for AVX512_BF16, after <immintrin.h>. Everything is in an unnamed namespace.
+// Included once by each file that is compiled for AVX512_BF16. Everything is in an unnamed
+// namespace.
 //===----------------------------------------------------------------------===//
+#include <immintrin.h>
+
 namespace {
 /// The first `count` of 32 numbers, zeros behind them; f32 is rounded to nearest even.
 inline __m512i pairs(const float *a, int64_t count) {

@@ -3,6 +3,7 @@
 // all the way through a session. Under sanitizers this is the test that nothing an executable says is believed.
 //===----------------------------------------------------------------------===//
 #include "RuntimeTest.h"
+#include "test/unit/Support/EdgeNumbers.h"
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -82,26 +83,6 @@ void runAll(const ExecutableHandle &e, comm_session *session) {
 TEST(Mutation, NothingIsBelieved) {
   TemporaryFolder folder;
   std::mt19937_64 random(42); // fixed: a failure repeats
-  const int64_t numbers[] = {0,
-                             1,
-                             -1,
-                             2,
-                             3,
-                             4,
-                             7,
-                             8,
-                             31,
-                             64,
-                             127,
-                             4096,
-                             65535,
-                             int64_t(1) << 31,
-                             (int64_t(1) << 31) - 1,
-                             int64_t(1) << 32,
-                             int64_t(1) << 40,
-                             int64_t(1) << 62,
-                             INT64_MAX,
-                             INT64_MIN};
   const std::string words[] = {"",           "tp",         "x",      "y",         "f16",       "i64",    "bool",
                                "matmul",     "copy",       "gather", "attention", "embedding", "fill",   "kernel",
                                "all_reduce", "all_gather", "start",  "wait",      "arena",     "weight", "input",
@@ -121,7 +102,7 @@ TEST(Mutation, NothingIsBelieved) {
         else if (random() % 2)
           leaf = static_cast<int64_t>(leaf.get<uint64_t>() + random() % 5 - 2); // nearly right is the dangerous kind
         else
-          leaf = numbers[random() % std::size(numbers)];
+          leaf = edgeNumbers[random() % std::size(edgeNumbers)];
       }
       std::vector<uint8_t> bytes = pack(parts);
       // Whoever forges a program can forge its certificate, and what it is compared with.
