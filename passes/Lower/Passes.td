@@ -62,7 +62,8 @@ def PlanBuffersPass : Pass<"comm-plan-buffers", "::mlir::ModuleOp"> {
   let summary = "place every buffer in the arena";
   let description = [{
     Lifetimes come from the order of the commands: operands of a started collective live until its wait, its result from the start. Buffers of
-    collectives lie in the first bytes, which peers may read. An all_reduce whose operand ends there works in place. Greedy best fit in several orders,
+    collectives lie in the first bytes, which peers may read. An all_reduce whose operand ends there works in place. The left operand of a product of few
+    rows lives, where the limit allows it, until the kernels right behind it are done: a rank takes them over the columns as they become final. Greedy best fit in several orders,
     the smallest wins; while that exceeds the limit although no more bytes are alive at once, other placements are tried. The plan is checked again before it is
     written. Reports the peak, and fails when it exceeds the limit.
     Example: test/passes/Lower/plan-buffers.mlir
@@ -70,7 +71,8 @@ def PlanBuffersPass : Pass<"comm-plan-buffers", "::mlir::ModuleOp"> {
   let options = [Option<"memoryLimit", "memory-limit", "int64_t", "0", "bytes per rank for weights, arena, inputs and outputs; 0: none">,
                  Option<"inPlace", "in-place", "bool", "true", "let collectives reuse their operand">,
                  Option<"strict", "strict", "bool", "true", "false: an arena that exceeds the limit is no error; comm.over_bytes of the module says by how much">];
-  let statistics = [Statistic<"numBuffers", "num-buffers", "buffers placed">, Statistic<"numInPlace", "num-in-place", "results that took over an operand">];
+  let statistics = [Statistic<"numBuffers", "num-buffers", "buffers placed">, Statistic<"numInPlace", "num-in-place", "results that took over an operand">,
+                    Statistic<"numHeld", "num-held", "operands of products that live until the kernels behind them">];
   let dependentDialects = ["::mlir::comm::CommDialect"];
 }
 #endif

@@ -22,6 +22,9 @@ Value rootOf(Value value) {
 }
 bool isWhole(Value value) { return getTensorBytes(value.getType()) == getTensorBytes(rootOf(value).getType()); }
 
+/// Products of more rows are dealt out by rows.
+constexpr int64_t kMostRows = 256;
+
 /// Lifetimes of the buffers of one function.
 class Lifetimes {
 public:
@@ -69,6 +72,21 @@ public:
     return joined;
   }
 
+  /// Keeps the left operand of a product until the kernels right behind it have read its result: a rank computes both
+  /// range of columns by range of columns, and other columns still need the operand. So do further products in
+  /// between. Returns how many buffers live longer.
+  int64_t holdForEpilogues() {
+    SmallVector<std::pair<Operation *, int64_t>> commands;
+    for (Operation &op : function.getBody().front())
+      if (isa<CommandOp, LaunchOp>(op))
+        commands.push_back({&op, static_cast<int64_t>(commands.size())});
+    int64_t held = 0;
+    for (auto [op, time] : commands)
+      if (isProductOfFewRows(op))
+        held += holdUntil(op->getOperand(0), lastEpilogue(commands, time));
+    return held;
+  }
+
   Value leader(Value root) {
     while (Value next = leaders.lookup(root))
       root = next;
@@ -78,6 +96,45 @@ public:
   llvm::MapVector<Value, ::comm::solver::BufferRequest> requests;
 
 private:
+  static bool isProductOfFewRows(Operation *op) {
+    auto command = dyn_cast<CommandOp>(op);
+    if (!command || (command.getName() != "matmul" && command.getName() != "quantized_matmul"))
+      return false;
+    ArrayRef<int64_t> shape = cast<MemRefType>(command.getOutputs()[0].getType()).getShape();
+    return !shape.empty() && llvm::product_of(shape.drop_back()) <= kMostRows;
+  }
+
+  /// The last of the kernels that go over columns of product `time`, or of others of its run, or `time`.
+  static int64_t lastEpilogue(ArrayRef<std::pair<Operation *, int64_t>> commands, int64_t time) {
+    llvm::SmallDenseSet<Value> results;
+    int64_t last = time;
+    for (auto [op, at] : commands.drop_front(time)) {
+      bool product = isProductOfFewRows(op);
+      unsigned inputs = product ? cast<CommandOp>(op).getInputs().size() : 0;
+      if (auto launch = dyn_cast<LaunchOp>(op))
+        inputs = launch.getInputs().size();
+      else if (!product)
+        break;
+      bool reads =
+          llvm::any_of(op->getOperands().take_front(inputs), [&](Value v) { return results.contains(rootOf(v)); });
+      if (reads == product)
+        break; // a product of a product needs all columns; a kernel of nothing else ends the run
+      for (Value output : op->getOperands().drop_front(inputs))
+        results.insert(rootOf(output));
+      if (!product)
+        last = at;
+    }
+    return last;
+  }
+
+  bool holdUntil(Value value, int64_t time) {
+    auto it = requests.find(leader(rootOf(value)));
+    if (it == requests.end() || it->second.last >= time)
+      return false;
+    it->second.last = time;
+    return true;
+  }
+
   void touch(Value value, int64_t time) {
     Value root = rootOf(value);
     if (!root.getDefiningOp<BufferOp>())
@@ -171,18 +228,18 @@ private:
       return failure();
     if (inPlace)
       numInPlace += lifetimes.joinInPlace();
-    std::vector<::comm::solver::BufferRequest> requests;
     DenseMap<Value, int64_t> index;
-    for (auto &[root, request] : lifetimes.requests)
-      if (lifetimes.leader(root) == root) {
-        index[root] = requests.size();
-        requests.push_back(request);
-      }
-    std::string problem = ::comm::solver::check(requests);
     ::comm::solver::BufferPlan plan;
-    if (problem.empty()) {
-      plan = ::comm::solver::planBuffers(requests, arenaLimit(function));
-      problem = ::comm::solver::verify(requests, plan);
+    int64_t limit = arenaLimit(function);
+    std::string problem = place(lifetimes, limit, index, plan);
+    if (int64_t held = lifetimes.holdForEpilogues(); held && problem.empty()) {
+      ::comm::solver::BufferPlan longer;
+      problem = place(lifetimes, limit, index, longer);
+      if (limit == 0 || longer.arenaBytes <= limit) {
+        longer.lowerBound = plan.lowerBound;
+        plan = longer;
+        numHeld += held;
+      }
     }
     if (!problem.empty())
       return function.emitError("error[E100]: the buffers of '")
@@ -202,6 +259,22 @@ private:
     function->setAttr(kArenaBytesAttr, builder.getI64IntegerAttr(plan.arenaBytes));
     function->setAttr(kCommBytesAttr, builder.getI64IntegerAttr(plan.sharedBytes));
     return function->hasAttr(kReferenceAttr) ? success() : report(function, plan);
+  }
+
+  /// `index`: numbers of the roots in the plan. Returns what is wrong, or nothing.
+  static std::string place(Lifetimes &lifetimes, int64_t limit, DenseMap<Value, int64_t> &index,
+                           ::comm::solver::BufferPlan &plan) {
+    std::vector<::comm::solver::BufferRequest> requests;
+    for (auto &[root, request] : lifetimes.requests)
+      if (lifetimes.leader(root) == root) {
+        index[root] = requests.size();
+        requests.push_back(request);
+      }
+    std::string problem = ::comm::solver::check(requests);
+    if (!problem.empty())
+      return problem;
+    plan = ::comm::solver::planBuffers(requests, limit);
+    return ::comm::solver::verify(requests, plan);
   }
 
   /// What the limit leaves for the arena; 0: there is no limit.

@@ -138,6 +138,7 @@ struct Executor::Impl {
     step.native = ctx.native->find(*symbol);
     if (!step.native)
       return {Code::BadExecutable, where(c) + "the native code for this CPU has no function '" + *symbol + "'"};
+    step.nativeColumns = ctx.native->findColumns(*symbol);
     step.kind = StepKind::Native;
     step.iterations = *iterations;
     return bind(step);
@@ -434,11 +435,13 @@ struct Executor::Impl {
     for (const Patch &p : patches)
       steps[static_cast<size_t>(p.step)].operands[static_cast<size_t>(p.operand)] = runAddress(prog.values[p.value]);
     loadInputs();
-    auto chain = chains.begin();
     for (size_t i = 0, next = 0; i < steps.size(); i = next) {
-      bool chained = chain != chains.end() && chain->first == i;
-      next = chained ? i + chain->count : i + 1;
-      if (Status s = chained ? runChain(*chain++, steps, *ctx.team, trace) : runStep(steps[i], counters, trace); !s) {
+      Status s;
+      if (!chains.run(i, steps, *ctx.team, trace, next, s)) {
+        next = i + 1;
+        s = runStep(steps[i], counters, trace);
+      }
+      if (!s) {
         drain(i);
         return s;
       }
@@ -456,8 +459,8 @@ struct Executor::Impl {
   const exe::Executable &exe;
   const RankContext ctx;
   std::vector<PortState> ins, outs;
-  std::vector<Step> steps;      ///< one per command, same index
-  std::vector<RowChain> chains; ///< in order, apart from each other
+  std::vector<Step> steps; ///< one per command, same index
+  StepChains chains;
   std::vector<Patch> patches;
   std::map<int64_t, std::pair<int64_t, int32_t>> tickets; ///< token -> ticket, issuing command
   int64_t planned = 0, packed = 0;
@@ -488,7 +491,7 @@ Status Executor::prepare(const exe::Program &program, const exe::Executable &exe
       return s;
   }
   impl.keepOutputWeights();
-  impl.chains = findRowChains(program, exe, impl.steps, context.team->size());
+  impl.chains.find(program, exe, impl.steps, context.team->size());
   return Status::ok();
 }
 
@@ -499,11 +502,6 @@ Status Executor::run(const std::vector<const void *> &inputs, const std::vector<
 void Executor::setOverlap(bool on) { impl->overlap = on; }
 int64_t Executor::plannedCollectives() const { return impl->planned; }
 int64_t Executor::packedBytes() const { return impl->packed; }
-int64_t Executor::traceCapacity() const {
-  auto capacity = static_cast<int64_t>(impl->steps.size()) * 2;
-  for (const RowChain &chain : impl->chains)
-    capacity += chain.blocks * static_cast<int64_t>(chain.count);
-  return capacity;
-}
+int64_t Executor::traceCapacity() const { return static_cast<int64_t>(impl->steps.size()) * 2 + impl->chains.events(); }
 
 } // namespace comm::rt

@@ -271,11 +271,17 @@ NativeCode::~NativeCode() {
     munmap(memory, size);
 }
 
-NativeFunction NativeCode::find(const std::string &symbol) const {
+uintptr_t NativeCode::addressOf(const std::string &symbol) const {
   auto it = functions.find(symbol);
-  if (it == functions.end())
-    return nullptr;
-  return reinterpret_cast<NativeFunction>(reinterpret_cast<uintptr_t>(memory) + it->second);
+  return it == functions.end() ? 0 : reinterpret_cast<uintptr_t>(memory) + it->second;
+}
+
+NativeFunction NativeCode::find(const std::string &symbol) const {
+  return reinterpret_cast<NativeFunction>(addressOf(symbol));
+}
+
+NativeColumns NativeCode::findColumns(const std::string &symbol) const {
+  return reinterpret_cast<NativeColumns>(addressOf(symbol + nativeColumnsSuffix));
 }
 
 std::vector<std::string> NativeCode::symbols() const {

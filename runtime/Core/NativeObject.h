@@ -16,6 +16,12 @@ namespace comm::rt {
 /// Processes iterations [begin, end); buffers are inputs, then outputs.
 using NativeFunction = void (*)(void *const *buffers, int64_t begin, int64_t end);
 
+/// Processes rows [begin, end) of columns [first, last), when every result has the same rows of columns and an element
+/// of it needs of the inputs only what lies in its row and column.
+using NativeColumns = void (*)(void *const *buffers, int64_t begin, int64_t end, int64_t first, int64_t last);
+/// Behind the name of a kernel that has it.
+constexpr const char *nativeColumnsSuffix = "_columns";
+
 /// Code and constants of one object in memory: code readable and executable, constants readable, nothing writable.
 class NativeCode {
 public:
@@ -28,12 +34,15 @@ public:
 
   /// Null when the object defines no global function of this name. Valid as long as this object lives.
   NativeFunction find(const std::string &symbol) const;
+  /// Likewise, the function that takes columns.
+  NativeColumns findColumns(const std::string &symbol) const;
   std::vector<std::string> symbols() const;
   int64_t mappedBytes() const { return int64_t(size); }
 
 private:
   friend class ElfLoader;
   NativeCode() = default;
+  uintptr_t addressOf(const std::string &symbol) const; ///< 0: not defined
   void *memory = nullptr;
   size_t size = 0;
   std::map<std::string, size_t> functions; ///< offsets in memory

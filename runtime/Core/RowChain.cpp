@@ -14,6 +14,12 @@ bool overlap(const OperandRange &a, const OperandRange &b) {
 }
 bool same(const OperandRange &a, const OperandRange &b) { return a.begin == b.begin && a.bytes == b.bytes; }
 
+/// Part r of what is written touches nothing of what other parts of the reader read.
+bool isApart(const OperandRange &written, const ChainStep &reader, size_t input, int64_t units) {
+  const OperandRange &read = reader.inputs[input];
+  return !overlap(written, read) || (same(written, read) && reader.readsOwnPart(input, units));
+}
+
 class Finder {
 public:
   Finder(const std::vector<ChainStep> &steps, int64_t threads, int64_t rowsPerBlock)
@@ -43,7 +49,7 @@ private:
       // A coarser cut may undo what a finer one allowed.
       bool fit = true;
       for (size_t late = units == before ? last : first; fit && late <= last; ++late)
-        fit = fits(first, late, units);
+        fit = partsAreApart(steps, first, late, [=](const ChainStep &) { return units; });
       if (!fit)
         break;
       if (RowChain chain{first, last + 1 - first, units, 0}; worthwhile(chain))
@@ -66,34 +72,6 @@ private:
     chain.blocks = std::min((wanted + threads - 1) / threads * threads, chain.units);
     bool even = chain.blocks % threads == 0 && (chain.units % chain.blocks == 0 || chain.units >= 8 * chain.blocks);
     return even && largest / chain.blocks >= fewestRows;
-  }
-
-  /// With step `last` at its end the chain computes what its steps do one after the other. Parts of different numbers
-  /// run in any order, parts of one number in the order of the steps.
-  bool fits(size_t first, size_t last, int64_t units) const {
-    const ChainStep &b = steps[last];
-    for (size_t early = first; early < last; ++early) {
-      const ChainStep &a = steps[early];
-      for (const OperandRange &out : a.outputs)
-        for (size_t i = 0; i < b.inputs.size(); ++i)
-          if (!apart(out, b, i, units))
-            return false;
-      for (const OperandRange &out : b.outputs) {
-        for (size_t i = 0; i < a.inputs.size(); ++i)
-          if (!apart(out, a, i, units))
-            return false;
-        for (const OperandRange &other : a.outputs)
-          if (overlap(out, other) && !same(out, other))
-            return false;
-      }
-    }
-    return true;
-  }
-
-  /// Part r of what is written touches nothing of what other parts of the reader read.
-  static bool apart(const OperandRange &written, const ChainStep &reader, size_t input, int64_t units) {
-    const OperandRange &read = reader.inputs[input];
-    return !overlap(written, read) || (same(written, read) && reader.readsOwnPart(input, units));
   }
 
   const std::vector<ChainStep> &steps;
@@ -129,6 +107,27 @@ bool partBox(const exe::Shape &shape, int64_t units, int64_t part, Box &box) {
   return true;
 }
 } // namespace
+
+bool partsAreApart(const std::vector<ChainStep> &steps, size_t first, size_t last,
+                   const std::function<int64_t(const ChainStep &)> &units) {
+  const ChainStep &b = steps[last];
+  for (size_t early = first; early < last; ++early) {
+    const ChainStep &a = steps[early];
+    for (const OperandRange &out : a.outputs)
+      for (size_t i = 0; i < b.inputs.size(); ++i)
+        if (!isApart(out, b, i, units(a)))
+          return false;
+    for (const OperandRange &out : b.outputs) {
+      for (size_t i = 0; i < a.inputs.size(); ++i)
+        if (!isApart(out, a, i, units(b)))
+          return false;
+      for (const OperandRange &other : a.outputs)
+        if (overlap(out, other) && (!same(out, other) || units(a) != units(b)))
+          return false;
+    }
+  }
+  return true;
+}
 
 std::vector<RowChain> findRowChains(const std::vector<ChainStep> &steps, int64_t threads, int64_t rowsPerBlock) {
   return Finder(steps, std::max<int64_t>(1, threads), rowsPerBlock).run();
@@ -169,30 +168,65 @@ bool KernelParts::cutsResults(int64_t iterations) const {
   return true;
 }
 
+bool KernelParts::readsOwnBox(size_t input, const std::function<bool(const exe::Shape &, Box &)> &part) const {
+  std::vector<AskedBox> boxes(plan->values.size());
+  for (size_t output : plan->outputs) {
+    Box box;
+    if (!part(plan->values[output].shape, box))
+      return false;
+    boxes[output].box.cover(box, boxes[output].empty);
+    boxes[output].empty = false;
+  }
+  plan->askBack(boxes);
+  Box own;
+  if (!part(plan->values[input].shape, own))
+    return false;
+  Box both = own;
+  if (!boxes[input].empty)
+    both.cover(boxes[input].box, false);
+  return both == own;
+}
+
 bool KernelParts::readsOwnPart(size_t input, int64_t units) const {
   auto [it, fresh] = known.try_emplace({input, units}, false);
   if (!fresh || !plan || input >= plan->inputs)
     return it->second;
-  for (int64_t part : {int64_t(0), units / 2, units - 1}) {
-    std::vector<AskedBox> boxes(plan->values.size());
-    for (size_t output : plan->outputs) {
-      Box box;
-      if (!partBox(plan->values[output].shape, units, part, box))
-        return false;
-      boxes[output].box.cover(box, boxes[output].empty);
-      boxes[output].empty = false;
-    }
-    plan->askBack(boxes);
-    Box own, both;
-    if (!partBox(plan->values[input].shape, units, part, own))
+  for (int64_t part : {int64_t(0), units / 2, units - 1})
+    if (!readsOwnBox(input, [&](const exe::Shape &shape, Box &box) { return partBox(shape, units, part, box); }))
       return false;
-    both = own;
-    if (!boxes[input].empty)
-      both.cover(boxes[input].box, false);
-    if (!(both == own))
-      return false;
-  }
   return it->second = true;
+}
+
+int64_t KernelParts::columns() const {
+  if (!plan || plan->outputs.empty())
+    return 0;
+  const exe::Shape &first = plan->values[plan->outputs[0]].shape;
+  for (size_t output : plan->outputs)
+    if (plan->values[output].shape != first)
+      return 0;
+  return first.empty() ? 0 : first.back();
+}
+
+int64_t KernelParts::rowsOfColumns() const {
+  return columns() > 0 ? exe::numElements(plan->values[plan->outputs[0]].shape) / columns() : 0;
+}
+
+bool KernelParts::readsOwnColumns(size_t input) const {
+  if (!plan || input >= plan->inputs || columns() < 2)
+    return false;
+  const exe::Shape &shape = plan->values[plan->outputs[0]].shape;
+  if (plan->values[input].shape != shape)
+    return false;
+  // All rows of one column at either end: whatever asks for a neighbour asks for more than that.
+  for (int64_t column : {int64_t(0), shape.back() / 2, shape.back() - 1})
+    if (!readsOwnBox(input, [&](const exe::Shape &of, Box &box) {
+          box = wholeBox(of);
+          box.begin[box.rank - 1] = column;
+          box.size[box.rank - 1] = 1;
+          return box.rank > 0;
+        }))
+      return false;
+  return true;
 }
 
 } // namespace comm::rt

@@ -12,6 +12,7 @@
 
 namespace comm::rt {
 class TilePlan;
+struct Box;
 
 /// Bytes of one operand. Equal spaces overlap where their ranges do.
 struct OperandRange {
@@ -29,6 +30,12 @@ struct ChainStep {
   /// When the step runs in `units` parts, each reads of input `i` only the part of the same number.
   std::function<bool(size_t i, int64_t units)> readsOwnPart;
 };
+
+/// Whether steps [first, last] of a chain compute what they do one after the other, as far as step `last` is concerned:
+/// parts of different numbers run in any order, parts of one number in the order of the steps. `units` is the number of
+/// parts that a step is cut in.
+bool partsAreApart(const std::vector<ChainStep> &, size_t first, size_t last,
+                   const std::function<int64_t(const ChainStep &)> &units);
 
 /// Steps [first, first + count), each in `units` parts, which are dealt out in `blocks` contiguous runs.
 struct RowChain {
@@ -50,8 +57,15 @@ public:
   bool cutsResults(int64_t iterations) const;
   /// As ChainStep::readsOwnPart.
   bool readsOwnPart(size_t input, int64_t units) const;
+  /// The size of the last dimension that all results have, and how many rows of it each has; 0: they differ.
+  int64_t columns() const;
+  int64_t rowsOfColumns() const;
+  /// Whether a range of columns of the results needs of this input just these columns.
+  bool readsOwnColumns(size_t input) const;
 
 private:
+  bool readsOwnBox(size_t input, const std::function<bool(const exe::Shape &, Box &)> &part) const;
+
   std::unique_ptr<TilePlan> plan; ///< null: nothing is known
   mutable std::map<std::pair<size_t, int64_t>, bool> known;
 };

@@ -1,8 +1,8 @@
 //===- Step.h - a prepared command ------------------------------*- C++ -*-===//
 #pragma once
+#include "runtime/Core/ColumnChain.h"
 #include "runtime/Core/CommQueue.h"
 #include "runtime/Core/NativeObject.h"
-#include "runtime/Core/RowChain.h"
 #include "runtime/Core/Team.h"
 #include "runtime/Core/Trace.h"
 #include "runtime/Kernels/Kernel.h"
@@ -20,6 +20,8 @@ struct Step {
   int64_t iterations = 1;
   std::unique_ptr<Kernel> kernel;
   NativeFunction native = nullptr;
+  NativeColumns nativeColumns = nullptr; ///< null: it cannot be cut by columns
+  int64_t columns = 0, rows = 0;         ///< of nativeColumns
   Collective collective;
   std::unique_ptr<Sequel> sequel; ///< of a fused collective
   int64_t ticket = 0;             ///< of Start, Wait, Collective: number of the collective in this program
@@ -32,12 +34,25 @@ struct Step {
     native(operands.data(), begin, end);
     return Status::ok();
   }
+  /// Of a native step with columns: columns [begin, end) of all rows.
+  void runColumns(int64_t begin, int64_t end) { nativeColumns(operands.data(), 0, rows, begin, end); }
 };
 
 /// The chains among the steps of a program, one step per command.
-std::vector<RowChain> findRowChains(const exe::Program &, const exe::Executable &, const std::vector<Step> &,
-                                    int64_t threads);
-/// Runs the steps of a chain. The trace gets what the calling thread did.
-Status runChain(const RowChain &, std::vector<Step> &, Team &, TraceBuffer *);
+class StepChains {
+public:
+  void find(const exe::Program &, const exe::Executable &, std::vector<Step> &, int64_t threads);
+  /// If a chain begins at step `first`, runs it and sets `next` to the step behind it; the trace gets what the calling
+  /// thread did. False: there is none.
+  bool run(size_t first, std::vector<Step> &, Team &, TraceBuffer *, size_t &next, Status &) const;
+  /// Trace events of all chains.
+  int64_t events() const;
+
+private:
+  static Status runRows(const RowChain &, std::vector<Step> &, Team &, TraceBuffer *);
+  static Status runColumns(const ColumnChain &, std::vector<Step> &, Team &, TraceBuffer *);
+  std::map<size_t, RowChain> byRows; ///< by their first step
+  std::map<size_t, ColumnChain> byColumns;
+};
 
 } // namespace comm::rt

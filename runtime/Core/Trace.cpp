@@ -88,7 +88,8 @@ std::string chromeTrace(const exe::Program &program, const std::string &title,
       // Unique over ranks and commands; both ends of an arrow have the same.
       int64_t id = static_cast<int64_t>(rank) * static_cast<int64_t>(program.commands.size()) + e.command;
       if (e.kind == TraceKind::Compute)
-        list.complete(rank, 0, name, "compute", e.beginNs, e.endNs, args);
+        list.complete(rank, 0, name, "compute", e.beginNs, e.endNs,
+                      args + (e.chain < 0 ? "" : ",\"chain\":" + std::to_string(e.chain)));
       else if (e.kind == TraceKind::Wait) {
         // What came before all members were there is no matter of the link.
         int64_t met = std::clamp(e.metNs ? e.metNs : e.beginNs, e.beginNs, e.endNs);

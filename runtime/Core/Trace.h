@@ -16,6 +16,7 @@ struct TraceEvent {
   int64_t beginNs = 0, endNs = 0;
   int64_t startNs = 0; ///< of a collective: when compute issued it
   int64_t metNs = 0;   ///< of a collective and its wait: when all members were there; 0: not known
+  int32_t chain = -1;  ///< of compute: the first command of the chain that it ran in
 };
 
 /// Events of one run of one rank, in memory that the caller owns.

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -46,6 +47,9 @@ struct PrepareContext {
   PackCache *cache = nullptr; ///< may be null: nothing is shared
 };
 
+/// Columns [first, last) of a result are final.
+using ColumnsDone = std::function<void(int64_t first, int64_t last)>;
+
 /// One prepared command. Holds no pointer to operands except packed copies of its own. Runs of different kernels on one
 /// thread share that thread's scratch memory; one kernel may be run by several threads at a time on disjoint iterations
 /// and equal pointers.
@@ -68,6 +72,15 @@ public:
   virtual Status runRows(void *const *ins, void *const *outs, int64_t begin, int64_t end) {
     int64_t each = iterations() / std::max<int64_t>(1, rows());
     return run(ins, outs, begin * each, end * each);
+  }
+  /// Columns of the output (its last dimension), ranges of which can be computed by themselves for all rows, and what
+  /// their first column is a multiple of. 0: there are none.
+  virtual int64_t columns() const { return 0; }
+  virtual int64_t columnStep() const { return 1; }
+  /// Computes columns [begin, end) of all rows on the calling thread; only where there are columns. `done` hears of
+  /// every range of them in order, as soon as it is final.
+  virtual Status runColumns(void *const *, void *const *, int64_t, int64_t, const ColumnsDone &) {
+    return Status::ok();
   }
   /// Rows that pass by a packed weight, which comes into the cache once per call; 0: no such product.
   virtual int64_t productRows() const { return 0; }

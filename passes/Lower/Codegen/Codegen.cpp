@@ -105,6 +105,10 @@ FailureOr<std::vector<::comm::exe::NativeObject>> mlir::comm::compileKernels(Arr
       return kernel.body->getParentOp()->emitError("cannot compile kernel '") << kernel.symbol << "': " << why;
     if (failed(codegen::emitLoops(*emitted, copy, *plan, kernel.symbol)))
       return failure();
+    // Also by columns, so that it can follow a product column by column.
+    if (FailureOr<codegen::LoopPlan> columns = codegen::planColumns(copy);
+        succeeded(columns) && failed(codegen::emitLoops(*emitted, copy, *columns, kernel.symbol)))
+      return failure();
   }
   for (const std::string &isa : options.isaLevels) {
     FailureOr<std::vector<uint8_t>> object = codegen::compileObject(*emitted, isa);

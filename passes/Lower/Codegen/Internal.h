@@ -22,11 +22,17 @@ struct LoopPlan {
       masks; ///< bit d: the value has dimension d; block arguments are absent (they take the user's)
   DenseMap<std::pair<Operation *, unsigned>, uint64_t> argumentMasks; ///< operand (op, index) that is a block argument
   bool isRotary = false;
+  bool byColumns = false; ///< rows, then columns, both in ranges
 };
 /// Fails with a reason when the body is not one loop nest.
 FailureOr<LoopPlan> planLoops(func::FuncOp function, std::string &why);
+/// Loops over rows and, apart from them, the last dimension, for a body whose results all have both and whose elements
+/// need no other column. Fails on any other.
+FailureOr<LoopPlan> planColumns(func::FuncOp function);
 
-/// Writes `void symbol(void *const *buffers, int64_t begin, int64_t end)` into `module` (scf, arith, math, llvm).
+/// Writes `void symbol(void *const *buffers, int64_t begin, int64_t end)` into `module` (scf, arith, math, llvm); of a
+/// plan by columns, `void symbol_columns(void *const *buffers, int64_t begin, int64_t end, int64_t first, int64_t
+/// last)`.
 LogicalResult emitLoops(ModuleOp module, func::FuncOp source, const LoopPlan &plan, StringRef symbol);
 
 /// exp and log of f64, and the remainder of f32: what upstream would call a library for.

@@ -55,6 +55,10 @@ public:
       outputPointers.push_back(entry->getArgument(inputs + i));
     begin = entry->getArgument(inputs + outputs);
     end = entry->getArgument(inputs + outputs + 1);
+    if (plan.byColumns) {
+      first = entry->getArgument(inputs + outputs + 2);
+      last = entry->getArgument(inputs + outputs + 3);
+    }
     zero = constantInt(0);
     one = constantInt(1);
     planTemporaries(body);
@@ -242,7 +246,9 @@ private:
     unsigned dim = plan.inner[depth];
     // Without outer loops the kernel's range is the first inner one, unless a reduction needs it whole.
     bool ranged = plan.outer.empty() && depth == 0 && !hasReduce;
-    scf::ForOp forOp = ranged ? loop(begin, end, init) : loop(zero, constantInt(plan.sizes[dim]), init);
+    scf::ForOp forOp = plan.byColumns ? loop(first, last, init)
+                       : ranged       ? loop(begin, end, init)
+                                      : loop(zero, constantInt(plan.sizes[dim]), init);
     if (depth == 0)
       rowLoop = forOp;
     OpBuilder::InsertionGuard guard(b);
@@ -413,6 +419,7 @@ private:
   uint64_t innerMask = 0, full = 0;
   SmallVector<Value> index; ///< induction variable per dimension
   Value begin, end, zero, one;
+  Value first, last; ///< columns
   DenseMap<Value, Value> pointers, temporaries, storedAt;
   SmallVector<Value> outputPointers;
   DenseMap<std::pair<Value, uint64_t>, Value> rowMemo, innerMemo;
@@ -422,7 +429,8 @@ private:
 };
 } // namespace
 
-LogicalResult codegen::emitLoops(ModuleOp module, func::FuncOp source, const LoopPlan &plan, StringRef symbol) {
+LogicalResult codegen::emitLoops(ModuleOp module, func::FuncOp source, const LoopPlan &plan, StringRef kernel) {
+  std::string symbol = (kernel + (plan.byColumns ? "_columns" : "")).str();
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
   Location loc = source.getLoc();
   MLIRContext *context = b.getContext();
@@ -433,8 +441,9 @@ LogicalResult codegen::emitLoops(ModuleOp module, func::FuncOp source, const Loo
 
   // The loops take their buffers as noalias arguments; the exported function only unpacks the array.
   SmallVector<Type> types(buffers, pointer);
-  types.append({i64, i64});
-  auto inner = LLVM::LLVMFuncOp::create(b, loc, (symbol + "_loops").str(), LLVM::LLVMFunctionType::get(nothing, types),
+  SmallVector<Type> ranges(plan.byColumns ? 4 : 2, i64);
+  types.append(ranges);
+  auto inner = LLVM::LLVMFuncOp::create(b, loc, symbol + "_loops", LLVM::LLVMFunctionType::get(nothing, types),
                                         LLVM::Linkage::Internal);
   for (unsigned i = 0; i < buffers; ++i)
     inner.setArgAttr(i, LLVM::LLVMDialect::getNoAliasAttrName(), b.getUnitAttr());
@@ -446,7 +455,9 @@ LogicalResult codegen::emitLoops(ModuleOp module, func::FuncOp source, const Loo
     if (failed(emitter.run(entry)))
       return failure();
   }
-  auto outer = LLVM::LLVMFuncOp::create(b, loc, symbol, LLVM::LLVMFunctionType::get(nothing, {pointer, i64, i64}));
+  SmallVector<Type> outerTypes = {pointer};
+  outerTypes.append(ranges);
+  auto outer = LLVM::LLVMFuncOp::create(b, loc, symbol, LLVM::LLVMFunctionType::get(nothing, outerTypes));
   Block *block = outer.addEntryBlock(b);
   b.setInsertionPointToStart(block);
   SmallVector<Value> arguments;
@@ -455,7 +466,7 @@ LogicalResult codegen::emitLoops(ModuleOp module, func::FuncOp source, const Loo
                                         ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(i)});
     arguments.push_back(LLVM::LoadOp::create(b, loc, pointer, address));
   }
-  arguments.append({block->getArgument(1), block->getArgument(2)});
+  llvm::append_range(arguments, block->getArguments().drop_front());
   LLVM::CallOp::create(b, loc, inner, arguments);
   LLVM::ReturnOp::create(b, loc, ValueRange{});
   return success();

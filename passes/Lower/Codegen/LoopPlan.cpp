@@ -34,7 +34,8 @@ SmallVector<unsigned> bitsOf(uint64_t mask) {
 
 class Planner {
 public:
-  Planner(func::FuncOp function, std::string &why) : function(function), why(why) {}
+  Planner(func::FuncOp function, std::string &why, bool byColumns = false)
+      : function(function), why(why), byColumns(byColumns) {}
 
   FailureOr<LoopPlan> run() {
     Block &block = function.getBody().front();
@@ -43,6 +44,10 @@ public:
     if (failed(checkOps(block)) || failed(findSpace(block)) || failed(inferMasks(block)) || failed(checkResults(block)))
       return failure();
     mergeDims(block);
+    if (byColumns && (plan.outer.size() != 1 || plan.inner.size() != 1 || llvm::is_contained(plan.sizes, 0) ||
+                      !hasWholeResults(block)))
+      return fail("not rows of columns");
+    plan.byColumns = byColumns;
     return plan;
   }
 
@@ -228,6 +233,10 @@ private:
     return success();
   }
 
+  bool hasWholeResults(Block &block) {
+    return llvm::all_of(block.getTerminator()->getOperands(), [&](Value v) { return plan.masks.lookup(v) == full(); });
+  }
+
   /// Merges neighbouring dimensions that every access has together, then orders the loops.
   void mergeDims(Block &block) {
     SmallVector<uint64_t> accesses = {innerMask};
@@ -237,7 +246,7 @@ private:
       accesses.push_back(entry.second);
     SmallVector<SmallVector<unsigned>> groups;
     for (unsigned dim = 0; dim < plan.sizes.size(); ++dim) {
-      bool joins = dim > 0 &&
+      bool joins = dim > 0 && !(byColumns && dim + 1 == plan.sizes.size()) &&
                    llvm::all_of(accesses, [&](uint64_t mask) { return (mask >> dim & 1) == (mask >> (dim - 1) & 1); });
       if (joins)
         groups.back().push_back(dim);
@@ -265,7 +274,7 @@ private:
     innerMask = remap(innerMask);
     plan.sizes = sizes;
     bool reduces = llvm::any_of(block, [](Operation &op) { return isa<linalg::ReduceOp>(op); });
-    if (plan.sizes.size() == 1 && !reduces)
+    if (plan.sizes.size() == 1 && !reduces && !byColumns)
       splitFlat();
     for (unsigned dim = 0; dim < plan.sizes.size(); ++dim)
       (innerMask >> dim & 1 ? plan.inner : plan.outer).push_back(dim);
@@ -289,6 +298,7 @@ private:
 
   func::FuncOp function;
   std::string &why;
+  const bool byColumns;
   LoopPlan plan;
   uint64_t innerMask = 0;
   bool changed = false;
@@ -296,3 +306,11 @@ private:
 } // namespace
 
 FailureOr<LoopPlan> codegen::planLoops(func::FuncOp function, std::string &why) { return Planner(function, why).run(); }
+
+FailureOr<LoopPlan> codegen::planColumns(func::FuncOp function) {
+  Block &block = function.getBody().front();
+  if (llvm::any_of(block, [](Operation &op) { return isa<linalg::ReduceOp, RotaryOp>(op); }))
+    return failure();
+  std::string why;
+  return Planner(function, why, /*byColumns=*/true).run();
+}

@@ -14,12 +14,13 @@ using namespace comm;
 using namespace comm::rt;
 
 namespace {
-constexpr int64_t blockRows = 168;      // of A; a multiple of 14, 6 and 4
-constexpr int64_t directDepth = 64;     // of k where B is read in place, row by row
-constexpr int64_t blockDepth = 512;     // of k: 168 x 512 f32 lie in a second-level cache of 512 KiB
-constexpr int64_t rowPadding = 16;      // f32: one cache line
-constexpr int64_t directRows = 4;       // up to here packing B costs more than it saves
-constexpr int64_t chunkBytes = 4 << 20; // of B packed on the fly
+constexpr int64_t blockRows = 168;       // of A; a multiple of 14, 6 and 4
+constexpr int64_t directDepth = 64;      // of k where B is read in place, row by row
+constexpr int64_t blockDepth = 512;      // of k: 168 x 512 f32 lie in a second-level cache of 512 KiB
+constexpr int64_t rowPadding = 16;       // f32: one cache line
+constexpr int64_t directRows = 4;        // up to here packing B costs more than it saves
+constexpr int64_t chunkBytes = 4 << 20;  // of B packed on the fly
+constexpr int64_t doneBytes = 256 << 10; // of y that are handed on together, still in the cache
 
 class MatmulKernel : public Kernel {
 public:
@@ -40,6 +41,10 @@ public:
   int64_t rows() const override { return packed && s.batches == 1 && !s.transposeA ? s.m : 0; }
   bool readsOwnRow(size_t input) const override { return input == 0; }
   int64_t productRows() const override { return rows(); }
+  /// One block of rows: each thread copies it once.
+  int64_t columns() const override { return rows() && s.m <= blockRows ? s.n : 0; }
+  int64_t columnStep() const override { return micro->width; }
+  Status runColumns(void *const *ins, void *const *outs, int64_t begin, int64_t end, const ColumnsDone &done) override;
   Status runRows(void *const *ins, void *const *outs, int64_t begin, int64_t end) override;
   using Kernel::run;
   Status run(void *const *ins, void *const *outs, int64_t begin, int64_t end) override;
@@ -56,7 +61,7 @@ private:
   Status product(const char *a, const char *b, char *y, int64_t begin, int64_t end);
   bool oneRow(const char *a, const char *b, char *y, int64_t begin, int64_t end);
   bool rowBlock(const char *a, const char *b, int64_t ldb, char *y, int64_t begin, int64_t end, int64_t row,
-                int64_t rows);
+                int64_t rows, const ColumnsDone *done = nullptr);
   Status outOfMemory() const { return {Code::OutOfMemory, prefix + "no memory for scratch space"}; }
   int64_t panelBytes() const { return s.k * micro->width * width; }
 
@@ -97,7 +102,7 @@ bool MatmulKernel::oneRow(const char *a, const char *b, char *y, int64_t begin, 
 /// Rows [row, row + rows) of A against panels [begin, end). `b` is the first packed panel, or, when ldb is not the
 /// panel width, column begin * width of a row-major matrix.
 bool MatmulKernel::rowBlock(const char *a, const char *b, int64_t ldb, char *y, int64_t begin, int64_t end, int64_t row,
-                            int64_t rows) {
+                            int64_t rows, const ColumnsDone *done) {
   int64_t w = micro->width, columns = std::min(end * w, s.n) - begin * w;
   bool isPacked = ldb == w;
   int64_t depth = std::min(s.k, isPacked ? blockDepth : directDepth), lda = depth + rowPadding;
@@ -110,6 +115,7 @@ bool MatmulKernel::rowBlock(const char *a, const char *b, int64_t ldb, char *y, 
   int64_t rowStride = s.transposeA ? 1 : s.k, columnStride = s.transposeA ? s.m : 1;
   int64_t nextPanel = isPacked ? panelBytes() : w * width;
   int64_t tiles = (rows + micro->maxRows - 1) / micro->maxRows;
+  int64_t together = std::max<int64_t>(4, doneBytes / (rows * w * 4)), told = 0; // panels
   for (int64_t k0 = 0; k0 < s.k; k0 += depth) {
     int64_t some = std::min(depth, s.k - k0);
     packRows(dtype, a + (row * rowStride + k0 * columnStride) * width, rowStride, columnStride, rows, some, left, lda);
@@ -129,12 +135,31 @@ bool MatmulKernel::rowBlock(const char *a, const char *b, int64_t ldb, char *y, 
                                {share ? after + t * some * share : nullptr, share});
         i = next;
       }
+      if (done && k0 + depth >= s.k && p < direct && p + 1 - told >= together) {
+        (*done)((begin + told) * w, (begin + p + 1) * w);
+        told = p + 1;
+      }
     }
   }
   for (int64_t i = 0; besideLd && i < rows; ++i)
     convertFromF32(dtype, beside + i * besideLd, y + ((row + i) * s.n + (begin + direct) * w) * width,
                    columns - direct * w);
+  if (done && told < end - begin)
+    (*done)((begin + told) * w, begin * w + columns);
   return true;
+}
+
+Status MatmulKernel::runColumns(void *const *ins, void *const *outs, int64_t begin, int64_t end,
+                                const ColumnsDone &done) {
+  int64_t w = micro->width, first = begin / w, last = (end + w - 1) / w;
+  const char *a = static_cast<const char *>(ins[0]), *b = packed->memory.data() + first * panelBytes();
+  char *y = static_cast<char *>(outs[0]);
+  if (s.m > 1)
+    return rowBlock(a, b, w, y, first, last, 0, s.m, &done) ? Status::ok() : outOfMemory();
+  if (!oneRow(a, b, y, first, last))
+    return outOfMemory();
+  done(begin, end);
+  return Status::ok();
 }
 
 Status MatmulKernel::weightBlock(const char *a, const char *panelsOfB, char *y, int64_t block, int64_t begin,

@@ -14,11 +14,12 @@ using namespace comm;
 using namespace comm::rt;
 
 namespace {
-constexpr int64_t blockRows = 256;      // of A
-constexpr int64_t blockDepth = 1536;    // of k: 256 x 1536 bf16 lie in a second-level cache of 1 MiB
-constexpr int64_t widenedDepth = 512;   // the same for f32 rows
-constexpr int64_t rowPadding = 16;      // f32: rows a power of two apart share one cache set
-constexpr int64_t chunkBytes = 4 << 20; // of B packed on the fly
+constexpr int64_t blockRows = 256;       // of A
+constexpr int64_t blockDepth = 1536;     // of k: 256 x 1536 bf16 lie in a second-level cache of 1 MiB
+constexpr int64_t widenedDepth = 512;    // the same for f32 rows
+constexpr int64_t rowPadding = 16;       // f32: rows a power of two apart share one cache set
+constexpr int64_t chunkBytes = 4 << 20;  // of B packed on the fly
+constexpr int64_t doneBytes = 256 << 10; // of y that are handed on together, still in the cache
 
 class NarrowMatmul : public Kernel {
 public:
@@ -38,6 +39,10 @@ public:
   int64_t iterations() const override { return s.m ? s.batches * blocks() * panels : 0; }
   int64_t packedBytes() const override { return packed && packedHere ? packed->memory.bytes() : 0; }
   bool readsInput(size_t index) const override { return index != 1 || !packed; }
+  /// One block of rows: each thread packs it once.
+  int64_t columns() const override { return packed && s.batches == 1 && !s.transposeA && s.m <= blockRows ? s.n : 0; }
+  int64_t columnStep() const override { return w; }
+  Status runColumns(void *const *ins, void *const *outs, int64_t begin, int64_t end, const ColumnsDone &done) override;
   using Kernel::run;
   Status run(void *const *ins, void *const *outs, int64_t begin, int64_t end) override;
 
@@ -46,10 +51,12 @@ private:
     return {data, s.k, s.n, s.transposeB, type, dtype == exe::DType::F32, unit ? unit->depth : 0};
   }
   int64_t panelBytes() const { return depth * w * 2; }
+  Status outOfMemory() const { return {Code::OutOfMemory, prefix + "no memory for scratch space"}; }
   /// Blocks of rows that are dealt out; B that is packed on the fly is packed once for all rows.
   int64_t blocks() const { return packed ? (s.m + blockRows - 1) / blockRows : 1; }
   bool product(const char *a, const char *b, char *y, int64_t begin, int64_t end);
-  bool rowBlock(const char *a, const char *right, char *y, int64_t begin, int64_t end, int64_t row, int64_t rows);
+  bool rowBlock(const char *a, const char *right, char *y, int64_t begin, int64_t end, int64_t row, int64_t rows,
+                const ColumnsDone *done = nullptr);
   char *packLeft(const char *a, int64_t row, int64_t rows, int64_t k0, int64_t some);
   void multiply(int64_t rows, int64_t k, const char *left, int64_t count, const char *right, float *c, int64_t ldc,
                 bool accumulate);
@@ -110,7 +117,7 @@ void NarrowMatmul::multiply(int64_t rows, int64_t k, const char *left, int64_t c
 
 /// Rows [row, row + rows) of A against panels [begin, end), the first one at `right`.
 bool NarrowMatmul::rowBlock(const char *a, const char *right, char *y, int64_t begin, int64_t end, int64_t row,
-                            int64_t rows) {
+                            int64_t rows, const ColumnsDone *done) {
   int64_t columns = std::min(end * w, s.n) - begin * w;
   // Columns that y cannot take directly (a partial panel, a 16-bit y) are summed in f32 beside it.
   int64_t direct = dtype == exe::DType::F32 ? columns / w : 0, besideLd = (end - begin - direct) * w;
@@ -124,14 +131,22 @@ bool NarrowMatmul::rowBlock(const char *a, const char *right, char *y, int64_t b
     const char *left = packLeft(a, row, rows, k0, some), *from = right + k0 * w * 2;
     if (!left)
       return false;
-    if (direct > 0)
-      multiply(rows, some, left, direct, from, reinterpret_cast<float *>(y) + row * s.n + begin * w, s.n, k0 > 0);
+    int64_t step = done && k0 + even >= s.k ? std::max<int64_t>(4, doneBytes / (rows * w * 4)) : direct;
+    for (int64_t p = 0; p < direct; p += step) {
+      int64_t count = std::min(step, direct - p);
+      multiply(rows, some, left, count, from + p * panelBytes(),
+               reinterpret_cast<float *>(y) + row * s.n + (begin + p) * w, s.n, k0 > 0);
+      if (done && k0 + even >= s.k)
+        (*done)((begin + p) * w, (begin + p + count) * w);
+    }
     if (besideLd > 0)
       multiply(rows, some, left, end - begin - direct, from + direct * panelBytes(), beside, besideLd, k0 > 0);
   }
   for (int64_t i = 0; besideLd && i < rows; ++i)
     convertFromF32(dtype, beside + i * besideLd, y + ((row + i) * s.n + (begin + direct) * w) * width,
                    columns - direct * w);
+  if (done && direct < end - begin)
+    (*done)((begin + direct) * w, begin * w + columns);
   return true;
 }
 
@@ -149,6 +164,18 @@ bool NarrowMatmul::product(const char *a, const char *b, char *y, int64_t begin,
         return false;
   }
   return true;
+}
+
+Status NarrowMatmul::runColumns(void *const *ins, void *const *outs, int64_t begin, int64_t end,
+                                const ColumnsDone &done) {
+  if (unit)
+    unit->begin();
+  int64_t first = begin / w, last = (end + w - 1) / w;
+  bool hasMemory = rowBlock(static_cast<const char *>(ins[0]), packed->memory.data() + first * panelBytes(),
+                            static_cast<char *>(outs[0]), first, last, 0, s.m, &done);
+  if (unit)
+    unit->end();
+  return hasMemory ? Status::ok() : outOfMemory();
 }
 
 Status NarrowMatmul::run(void *const *ins, void *const *outs, int64_t begin, int64_t end) {
@@ -171,7 +198,7 @@ Status NarrowMatmul::run(void *const *ins, void *const *outs, int64_t begin, int
   }
   if (unit)
     unit->end();
-  return hasMemory ? Status::ok() : Status{Code::OutOfMemory, prefix + "no memory for scratch space"};
+  return hasMemory ? Status::ok() : outOfMemory();
 }
 } // namespace
 

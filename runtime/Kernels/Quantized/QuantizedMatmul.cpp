@@ -45,6 +45,14 @@ public:
   int64_t iterations() const override { return m ? w.panels() : 0; }
   int64_t packedBytes() const override { return packed && packedHere ? packed.bytes() : 0; }
   bool readsInput(size_t index) const override { return index == 0 || !packed; }
+  int64_t columns() const override { return packed ? w.n : 0; }
+  int64_t columnStep() const override { return std::max(quantizedColumns, micro->width); }
+  Status runColumns(void *const *ins, void *const *outs, int64_t begin, int64_t end, const ColumnsDone &done) override {
+    Status s = run(ins, outs, begin / quantizedColumns, (end + quantizedColumns - 1) / quantizedColumns);
+    if (s)
+      done(begin, end);
+    return s;
+  }
   using Kernel::run;
   Status run(void *const *ins, void *const *outs, int64_t begin, int64_t end) override;
 

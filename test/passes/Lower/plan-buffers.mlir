@@ -50,3 +50,39 @@ func.func @started(%x: memref<4x4xf32>, %y: memref<4x4xf32> {comm.output}) {
   comm.command "matmul" ins(%r, %b : memref<4x4xf32>, memref<4x4xf32>) outs(%y : memref<4x4xf32>) {}
   return
 }
+
+// The operand of a product lives until the kernels behind it are done, through a second product of it: neither result lies over it.
+// CHECK-LABEL: func.func @epilogue
+// CHECK-SAME:    comm.arena_bytes = 256 : i64
+// Must not hold longer: behind a copy the operand's bytes are free.
+// CHECK-LABEL: func.func @no_epilogue
+// CHECK-SAME:    comm.arena_bytes = 128 : i64
+comm.kernel @k_add {
+^bb0(%a: tensor<4x4xf32>, %b: tensor<4x4xf32>):
+  %s = arith.addf %a, %b : tensor<4x4xf32>
+  comm.yield %s : tensor<4x4xf32>
+}
+func.func @epilogue(%x: memref<4x4xf32>, %y: memref<4x4xf32> {comm.output}) {
+  %a = comm.buffer : memref<4x4xf32>
+  comm.command "matmul" ins(%x, %x : memref<4x4xf32>, memref<4x4xf32>) outs(%a : memref<4x4xf32>) {}
+  %b = comm.buffer : memref<4x4xf32>
+  comm.command "matmul" ins(%a, %x : memref<4x4xf32>, memref<4x4xf32>) outs(%b : memref<4x4xf32>) {}
+  %c = comm.buffer : memref<4x4xf32>
+  comm.command "matmul" ins(%a, %x : memref<4x4xf32>, memref<4x4xf32>) outs(%c : memref<4x4xf32>) {}
+  %d = comm.buffer : memref<4x4xf32>
+  comm.launch @k_add ins(%b, %c : memref<4x4xf32>, memref<4x4xf32>) outs(%d : memref<4x4xf32>)
+  comm.command "matmul" ins(%d, %x : memref<4x4xf32>, memref<4x4xf32>) outs(%y : memref<4x4xf32>) {}
+  return
+}
+func.func @no_epilogue(%x: memref<4x4xf32>, %y: memref<4x4xf32> {comm.output}) {
+  %a = comm.buffer : memref<4x4xf32>
+  comm.command "matmul" ins(%x, %x : memref<4x4xf32>, memref<4x4xf32>) outs(%a : memref<4x4xf32>) {}
+  %b = comm.buffer : memref<4x4xf32>
+  comm.command "matmul" ins(%a, %x : memref<4x4xf32>, memref<4x4xf32>) outs(%b : memref<4x4xf32>) {}
+  %c = comm.buffer : memref<4x4xf32>
+  comm.command "copy" ins(%b : memref<4x4xf32>) outs(%c : memref<4x4xf32>) {dims = array<i64: 4, 4>, in_strides = array<i64: 1, 4>, out_strides = array<i64: 4, 1>}
+  %d = comm.buffer : memref<4x4xf32>
+  comm.launch @k_add ins(%c, %c : memref<4x4xf32>, memref<4x4xf32>) outs(%d : memref<4x4xf32>)
+  comm.command "matmul" ins(%d, %x : memref<4x4xf32>, memref<4x4xf32>) outs(%y : memref<4x4xf32>) {}
+  return
+}

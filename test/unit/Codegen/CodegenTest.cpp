@@ -102,8 +102,8 @@ HostTensor randomTensor(RankedTensorType type, std::mt19937 &random) {
 }
 
 /// Parses `fused` (one comm.fused on function arguments), compiles and compares. `tolerance` is relative to 1 +
-/// |expected|.
-void check(const std::string &signature, const std::string &fused, double tolerance = 2e-6) {
+/// |expected|. `byColumns`: the kernel can also be computed in ranges of columns, with the same bits.
+void check(const std::string &signature, const std::string &fused, double tolerance = 2e-6, bool byColumns = false) {
   std::string text = "func.func @f(" + signature + ") {\n" + fused + "\n return\n}";
   auto module = parseSourceString<ModuleOp>(text, &context());
   ASSERT_TRUE(module) << text;
@@ -158,6 +158,20 @@ void check(const std::string &signature, const std::string &fused, double tolera
       }
       ASSERT_EQ(got.ints, (*expected)[i].ints) << "output " << i;
     }
+    auto ranges = code->findColumns("k");
+    ASSERT_EQ(ranges != nullptr, byColumns);
+    if (!byColumns)
+      continue;
+    std::vector<Bytes> whole(buffers.begin() + static_cast<ptrdiff_t>(inputs.size()), buffers.end());
+    for (size_t i = inputs.size(); i < buffers.size(); ++i)
+      std::fill(buffers[i].begin(), buffers[i].end(), 0xAB);
+    int64_t columns = expected->front().type.getShape().back(), rows = expected->front().size() / columns;
+    for (auto [first, last] : {std::pair{columns / 3, columns}, std::pair<int64_t, int64_t>{0, columns / 3}}) {
+      ranges(pointers.data(), 0, rows / 2, first, last);
+      ranges(pointers.data(), rows / 2, rows, first, last);
+    }
+    for (size_t i = 0; i < whole.size(); ++i)
+      ASSERT_EQ(buffers[inputs.size() + i], whole[i]) << "output " << i << " by columns";
   }
 }
 
@@ -171,7 +185,8 @@ TEST(Codegen, ElementwiseChainOfOddLength) {
         "%r = " + body("%x, %y", "tensor<3x7xf32>, tensor<3x7xf32>", "tensor<3x7xf32>",
                        "%a: tensor<3x7xf32>, %b: tensor<3x7xf32>",
                        "%s = arith.addf %a, %b : tensor<3x7xf32>\n%t = math.tanh %s : tensor<3x7xf32>\ncomm.yield %t : "
-                       "tensor<3x7xf32>"));
+                       "tensor<3x7xf32>"),
+        2e-6, /*byColumns=*/true);
 }
 
 TEST(Codegen, MathFunctions) {
@@ -213,7 +228,8 @@ TEST(Codegen, BroadcastBiasAndColumn) {
                  "tensor<2x3x33xf32>) dimensions = [0, 1]\n"
                  "%cb = linalg.broadcast ins(%d : tensor<2x3xf32>) outs(%e : tensor<2x3x33xf32>) dimensions = [2]\n"
                  "%s = arith.mulf %a, %wb : tensor<2x3x33xf32>\n%t = arith.addf %s, %cb : "
-                 "tensor<2x3x33xf32>\ncomm.yield %t : tensor<2x3x33xf32>"));
+                 "tensor<2x3x33xf32>\ncomm.yield %t : tensor<2x3x33xf32>"),
+        2e-6, /*byColumns=*/true);
 }
 
 TEST(Codegen, MaskBroadcastOverMiddleDimension) {
@@ -262,7 +278,8 @@ TEST(Codegen, ActivationsAndGate) {
                        "%a: tensor<4x100xf32>, %b: tensor<4x100xf32>",
                        "%s = comm.silu %a : tensor<4x100xf32>\n%g = comm.gelu tanh %b : tensor<4x100xf32>\n%h = "
                        "comm.gelu erf %g : tensor<4x100xf32>\n"
-                       "%t = arith.mulf %s, %h : tensor<4x100xf32>\ncomm.yield %t : tensor<4x100xf32>"));
+                       "%t = arith.mulf %s, %h : tensor<4x100xf32>\ncomm.yield %t : tensor<4x100xf32>"),
+        2e-6, /*byColumns=*/true);
 }
 
 TEST(Codegen, ReduceLeadingAndMiddleDimensions) {
@@ -301,7 +318,8 @@ TEST(Codegen, IntegersBoolsAndCasts) {
                          "%c = arith.cmpi slt, %a, %b : tensor<6x5xi64>\n%f = arith.sitofp %a : tensor<6x5xi64> to "
                          "tensor<6x5xf32>\n%m = arith.maxsi %a, %b : tensor<6x5xi64>\n"
                          "%t = arith.trunci %m : tensor<6x5xi64> to tensor<6x5xi32>\ncomm.yield %c, %f, %t : "
-                         "tensor<6x5xi1>, tensor<6x5xf32>, tensor<6x5xi32>"));
+                         "tensor<6x5xi1>, tensor<6x5xf32>, tensor<6x5xi32>"),
+        2e-6, /*byColumns=*/true);
 }
 
 TEST(Codegen, HalfPrecisionRoundsOnceAtTheStore) {

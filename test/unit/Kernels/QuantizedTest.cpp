@@ -121,7 +121,8 @@ TEST(Quantized, EveryIsaRowsColumnsAndTails) {
             p.block = seed % 3 == 0 ? 16 : seed % 3 == 1 ? 32 : 64;
             p.zeros = Zeros(seed % 4 % 3);
             p.constant = seed % 5 != 0;
-            check(p, seed++, seed % 3 + 1);
+            check(p, seed, (seed + 1) % 3 + 1);
+            ++seed;
             if (testing::Test::HasFatalFailure())
               return;
           }
