@@ -11,8 +11,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 HZ = os.sysconf("SC_CLK_TCK")
 
 
-def variants(work):
-    """-> [(peer, label, script, torch?, variant, threads, env, prefix)]"""
+def variants(work, of_memory=False):
+    """-> [(peer, label, script, torch?, variant, threads, env, prefix)]; with `of_memory` reading the weights of W3 and nothing else, too."""
     v = []
     def add(peer, label, script, var, th, torch=False, env=None, pre=()):
         v.append(dict(peer=peer, label=label, script=script, var=var, th=th, torch=torch, env=env or {}, pre=list(pre)))
@@ -52,6 +52,10 @@ def variants(work):
     add("torch", "TP2 gloo eager", "worker_torch.py", "tp2", 1, True)
     if work != "W4":
         add("torch", "TP2 gloo compile", "worker_torch.py", "tp2compile", 1, True)
+    if work == "W3" and of_memory:
+        for f in ("plain", "int4a4"):
+            for th in (1, 2):
+                add("memory", f"{f} {th}t", "worker_read.py", f, th)
     return v
 
 

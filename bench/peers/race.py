@@ -16,7 +16,7 @@ p.add_argument("--torch-py", default=sys.executable)
 p.add_argument("names", nargs="+")
 a = p.parse_args()
 a.models, a.py = os.path.abspath(a.models), sys.executable
-known = {f"{v['peer']} {v['label']}": v for v in bench.variants(a.work)}
+known = {f"{v['peer']} {v['label']}": v for v in bench.variants(a.work, of_memory=True)}
 if unknown := [n for n in a.names if n not in known]:
     sys.exit(f"no variant {unknown[0]!r} of {a.work}; there are: {', '.join(known)}")
 with tempfile.TemporaryDirectory() as d:
