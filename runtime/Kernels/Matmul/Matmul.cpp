@@ -16,6 +16,8 @@ using namespace comm::rt;
 namespace {
 constexpr int64_t blockRows = 168;       // of A; a multiple of 14, 6 and 4
 constexpr int64_t directDepth = 64;      // of k where B is read in place, row by row
+constexpr int64_t fewestRows = 64;      // of a block: B passes through the cache for each
+constexpr int64_t blockBytes = 512 << 10; // of y that a block of rows writes: more of it drives B out of the cache
 constexpr int64_t blockDepth = 512;      // of k: 168 x 512 f32 lie in a second-level cache of 512 KiB
 constexpr int64_t rowPadding = 16;       // f32: one cache line
 constexpr int64_t directRows = 4;        // up to here packing B costs more than it saves
@@ -56,7 +58,8 @@ private:
   /// Panels [begin, end) of one block of rows of a product with a packed B.
   Status weightBlock(const char *a, const char *panelsOfB, char *y, int64_t block, int64_t begin, int64_t end);
   /// Rows [row, row + rows), not more than a block, of panels [begin, end).
-  Status someRows(const char *a, const char *panelsOfB, char *y, int64_t row, int64_t rows, int64_t begin, int64_t end);
+  Status someRows(const char *a, const char *panelsOfB, char *y, int64_t row, int64_t rows, int64_t begin, int64_t end,
+                  const ColumnsDone *done = nullptr);
   /// Columns of panels [begin, end) of one product.
   Status product(const char *a, const char *b, char *y, int64_t begin, int64_t end);
   bool oneRow(const char *a, const char *b, char *y, int64_t begin, int64_t end);
@@ -151,15 +154,12 @@ bool MatmulKernel::rowBlock(const char *a, const char *b, int64_t ldb, char *y, 
 
 Status MatmulKernel::runColumns(void *const *ins, void *const *outs, int64_t begin, int64_t end,
                                 const ColumnsDone &done) {
-  int64_t w = micro->width, first = begin / w, last = (end + w - 1) / w;
-  const char *a = static_cast<const char *>(ins[0]), *b = packed->memory.data() + first * panelBytes();
-  char *y = static_cast<char *>(outs[0]);
-  if (s.m > 1)
-    return rowBlock(a, b, w, y, first, last, 0, s.m, &done) ? Status::ok() : outOfMemory();
-  if (!oneRow(a, b, y, first, last))
-    return outOfMemory();
-  done(begin, end);
-  return Status::ok();
+  int64_t first = begin / micro->width, last = (end + micro->width - 1) / micro->width;
+  Status status = someRows(static_cast<const char *>(ins[0]), packed->memory.data(), static_cast<char *>(outs[0]), 0, s.m,
+                           first, last, &done);
+  if (status && s.m == 1)
+    done(begin, end);
+  return status;
 }
 
 Status MatmulKernel::weightBlock(const char *a, const char *panelsOfB, char *y, int64_t block, int64_t begin,
@@ -169,10 +169,19 @@ Status MatmulKernel::weightBlock(const char *a, const char *panelsOfB, char *y, 
 }
 
 Status MatmulKernel::someRows(const char *a, const char *panelsOfB, char *y, int64_t row, int64_t rows, int64_t begin,
-                              int64_t end) {
+                              int64_t end, const ColumnsDone *done) {
   const char *from = panelsOfB + begin * panelBytes();
-  bool done = s.m == 1 ? oneRow(a, from, y, begin, end) : rowBlock(a, from, micro->width, y, begin, end, row, rows);
-  return done ? Status::ok() : outOfMemory();
+  if (s.m == 1)
+    return oneRow(a, from, y, begin, end) ? Status::ok() : outOfMemory();
+  int64_t most = std::clamp(blockBytes / ((end - begin) * micro->width * width), fewestRows, blockRows);
+  int64_t parts = (rows + most - 1) / most;
+  for (int64_t i = 0, at = 0; i < parts; ++i) {
+    int64_t next = rows * (i + 1) / parts;
+    if (!rowBlock(a, from, micro->width, y, begin, end, row + at, next - at, i + 1 == parts ? done : nullptr))
+      return outOfMemory();
+    at = next;
+  }
+  return Status::ok();
 }
 
 Status MatmulKernel::runRows(void *const *ins, void *const *outs, int64_t begin, int64_t end) {
