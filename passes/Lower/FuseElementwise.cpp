@@ -220,7 +220,8 @@ private:
     } else {
       add(id, op, walk);
       for (int64_t other : candidates)
-        if (other != id && canMerge(id, other) && operandsFit(op, walk, other) && walk.space == groups[id].space)
+        if (other != id && canMerge(id, other) && operandsFit(op, walk, other) &&
+            (walk.space == groups[id].space || groups[id].isRowShape(walk.space)))
           merge(id, other);
     }
     for (int64_t other : candidates)

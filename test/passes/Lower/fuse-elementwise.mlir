@@ -27,6 +27,38 @@ func.func @chain(%x: tensor<4x8xf32>, %b: tensor<8xf32>) -> (tensor<4x8xf32>, te
   return %s, %m : tensor<4x8xf32>, tensor<4x8xf32>
 }
 
+// Two reductions of one tensor that meet on the rows: one group reads it once.
+// CHECK-LABEL: func.func @range
+// CHECK-COUNT-1: comm.fused
+// CHECK:           linalg.reduce
+// CHECK:           linalg.reduce
+// CHECK:           arith.subf %{{.*}} : tensor<4xf32>
+// CHECK-NOT:     comm.fused
+// CHECK:         return
+func.func @range(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
+  %zero = arith.constant dense<0.0> : tensor<4xf32>
+  %e = tensor.empty() : tensor<4x8xf32>
+  %top = linalg.reduce { arith.maximumf } ins(%x : tensor<4x8xf32>) outs(%zero : tensor<4xf32>) dimensions = [1]
+  %bottom = linalg.reduce { arith.minimumf } ins(%x : tensor<4x8xf32>) outs(%zero : tensor<4xf32>) dimensions = [1]
+  %range = arith.subf %top, %bottom : tensor<4xf32>
+  %wide = linalg.broadcast ins(%range : tensor<4xf32>) outs(%e : tensor<4x8xf32>) dimensions = [1]
+  %y = arith.divf %x, %wide : tensor<4x8xf32>
+  return %y : tensor<4x8xf32>
+}
+
+// Reductions over different dimensions that meet stay apart.
+// CHECK-LABEL: func.func @two_ways
+// CHECK:         comm.fused
+// CHECK:         comm.fused
+// CHECK:         return
+func.func @two_ways(%x: tensor<4x4xf32>) -> tensor<4xf32> {
+  %zero = arith.constant dense<0.0> : tensor<4xf32>
+  %top = linalg.reduce { arith.maximumf } ins(%x : tensor<4x4xf32>) outs(%zero : tensor<4xf32>) dimensions = [1]
+  %bottom = linalg.reduce { arith.minimumf } ins(%x : tensor<4x4xf32>) outs(%zero : tensor<4xf32>) dimensions = [0]
+  %range = arith.subf %top, %bottom : tensor<4xf32>
+  return %range : tensor<4xf32>
+}
+
 // A mean over the rows, work on the rows, and back: one group of two stages.
 // CHECK-LABEL: func.func @rows
 // CHECK-COUNT-1: comm.fused
