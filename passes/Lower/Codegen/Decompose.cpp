@@ -28,12 +28,13 @@ public:
 
   RankedTensorType rowType() { return RankedTensorType::get(type.getShape().drop_back(), type.getElementType()); }
   /// Reduces the last dimension.
-  template <typename Combiner> Value reduce(Value x, double neutral) {
+  template <typename Combiner>
+  Value reduce(Value x, double neutral, arith::FastMathFlags flags = arith::FastMathFlags::none) {
     auto init = arith::ConstantOp::create(
         b, loc, DenseElementsAttr::get(rowType(), b.getFloatAttr(type.getElementType(), neutral)));
     int64_t last = type.getRank() - 1;
-    auto body = [](OpBuilder &inner, Location at, ValueRange args) {
-      Value sum = Combiner::create(inner, at, args[0], args[1]);
+    auto body = [flags](OpBuilder &inner, Location at, ValueRange args) {
+      Value sum = Combiner::create(inner, at, args[0], args[1], flags);
       linalg::YieldOp::create(inner, at, sum);
     };
     return linalg::ReduceOp::create(b, loc, ValueRange{x}, ValueRange{init}, ArrayRef<int64_t>{last}, body)
@@ -74,42 +75,82 @@ Value norm(Writer w, Value x, Value weight, Value bias, double epsilon, bool cen
 }
 
 Value softmax(Writer w, Value x) {
-  Value top = w.reduce<arith::MaximumFOp>(x, -std::numeric_limits<double>::infinity());
+  // Without regard to NaN: wherever one is, its exponential and so the sum are NaN whatever the largest is.
+  Value top = w.reduce<arith::MaximumFOp>(x, -std::numeric_limits<double>::infinity(), arith::FastMathFlags::nnan);
   Value e = math::ExpOp::create(w.b, w.loc, w.sub(x, w.alongRows(top)));
   Value sum = w.reduce<arith::AddFOp>(e, 0.0);
   return w.mul(e, w.alongRows(w.rows().div(w.rows().constant(1.0), sum)));
 }
 
-Value gelu(Writer w, Value x, GeluKind kind) {
-  Value inside;
-  if (kind == GeluKind::Erf) {
-    inside = math::ErfOp::create(w.b, w.loc, w.mul(x, w.constant(0.70710678118654752440)));
-  } else {
-    Value cubic = w.mul(w.mul(w.mul(x, x), x), w.constant(0.044715));
-    inside = math::TanhOp::create(w.b, w.loc, w.mul(w.add(x, cubic), w.constant(0.79788456080286535588)));
-  }
-  return w.mul(w.mul(x, w.constant(0.5)), w.add(inside, w.constant(1.0)));
-}
-
-Value silu(Writer w, Value x) {
-  Value e = math::ExpOp::create(w.b, w.loc, arith::NegFOp::create(w.b, w.loc, x));
+Value silu(Writer w, Value x, Value argument) {
+  Value e = math::ExpOp::create(w.b, w.loc, arith::NegFOp::create(w.b, w.loc, argument));
   return w.div(x, w.add(e, w.constant(1.0)));
 }
 
-/// The replacement of a named op; null when it stays.
+/// x (1 + erf(x / sqrt2)) / 2 = max(x, 0) - |x| erfc(|x| / sqrt2) / 2, for both tails without cancellation. -log2 of
+/// that erfc is a smooth function: a polynomial to 1e-8 of the result, growing without bound, so that large x need no
+/// case.
+Value geluErf(Writer w, Value x) {
+  const double c[] = {1.1511110067367554,     0.4591621458530426,     0.05262761190533638,    -0.007245420943945646,
+                      0.00027207567472942173, 0.00013147323625162244, -2.805694384733215e-05, 1.902065832837252e-06};
+  auto isLess = [&](Value a, Value b) -> Value {
+    return arith::CmpFOp::create(w.b, w.loc, arith::CmpFPredicate::OLT, a, b);
+  };
+  auto select = [&](Value condition, Value a, Value b) -> Value {
+    return arith::SelectOp::create(w.b, w.loc, condition, a, b);
+  };
+  Value size = math::AbsFOp::create(w.b, w.loc, x), most = w.constant(16);
+  size = select(isLess(most, x), most, size); // infinity times zero would be NaN
+  Value power = w.constant(c[7]);
+  for (int i = 6; i >= 0; --i)
+    power = w.add(w.mul(power, size), w.constant(c[i]));
+  power = arith::NegFOp::create(w.b, w.loc, w.mul(power, size));
+  Value tail = w.mul(w.mul(size, w.constant(0.5)), math::Exp2Op::create(w.b, w.loc, power));
+  Value zero = w.constant(0);
+  return w.sub(select(isLess(x, zero), zero, x), tail);
+}
+
+/// x (1 + tanh(u)) / 2 = x / (1 + exp(-2u))
+Value gelu(Writer w, Value x, GeluKind kind) {
+  if (kind == GeluKind::Erf)
+    return geluErf(w, x);
+  Value square = w.mul(w.mul(x, x), w.constant(0.044715 * 1.59576912160573071176));
+  return silu(w, x, w.mul(x, w.add(square, w.constant(1.59576912160573071176))));
+}
+
+/// The replacement of a named op; null when it stays. Numbers of 16 bits are seen as f32, constants too.
 Value decompose(Operation *op, OpBuilder &builder) {
-  auto writer = [&] { return Writer(builder, op->getLoc(), cast<RankedTensorType>(op->getResult(0).getType())); };
-  return TypeSwitch<Operation *, Value>(op)
-      .Case([&](RMSNormOp n) {
-        return norm(writer(), n.getInput(), n.getWeight(), Value(), n.getEpsilon().convertToDouble(), false);
-      })
-      .Case([&](LayerNormOp n) {
-        return norm(writer(), n.getInput(), n.getWeight(), n.getBias(), n.getEpsilon().convertToDouble(), true);
-      })
-      .Case([&](SoftmaxOp s) { return softmax(writer(), s.getInput()); })
-      .Case([&](GeluOp g) { return gelu(writer(), g.getInput(), g.getKind()); })
-      .Case([&](SiluOp s) { return silu(writer(), s.getInput()); })
-      .Default([](Operation *) { return Value(); });
+  if (op->getNumResults() != 1)
+    return Value();
+  auto type = dyn_cast<RankedTensorType>(op->getResult(0).getType());
+  if (!type)
+    return Value();
+  bool isNarrow = type.getElementType().isF16() || type.getElementType().isBF16();
+  Type f32 = builder.getF32Type();
+  Writer w(builder, op->getLoc(), isNarrow ? RankedTensorType::get(type.getShape(), f32) : type);
+  auto wide = [&](Value x) -> Value {
+    if (!isNarrow || !x)
+      return x;
+    auto narrow = cast<RankedTensorType>(x.getType());
+    return arith::ExtFOp::create(builder, op->getLoc(), RankedTensorType::get(narrow.getShape(), f32), x);
+  };
+  Value y =
+      TypeSwitch<Operation *, Value>(op)
+          .Case([&](RMSNormOp n) {
+            return norm(w, wide(n.getInput()), wide(n.getWeight()), Value(), n.getEpsilon().convertToDouble(), false);
+          })
+          .Case([&](LayerNormOp n) {
+            return norm(w, wide(n.getInput()), wide(n.getWeight()), wide(n.getBias()), n.getEpsilon().convertToDouble(),
+                        true);
+          })
+          .Case([&](SoftmaxOp s) { return softmax(w, wide(s.getInput())); })
+          .Case([&](GeluOp g) { return gelu(w, wide(g.getInput()), g.getKind()); })
+          .Case([&](SiluOp s) {
+            Value x = wide(s.getInput());
+            return silu(w, x, x);
+          })
+          .Default([](Operation *) { return Value(); });
+  return y && isNarrow ? Value(arith::TruncFOp::create(builder, op->getLoc(), type, y)) : y;
 }
 } // namespace
 

@@ -2,6 +2,7 @@
 #ifndef PASSES_LOWER_CODEGEN_INTERNAL_H
 #define PASSES_LOWER_CODEGEN_INTERNAL_H
 #include "Codegen.h"
+#include "comm/IR/CommOps.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
@@ -35,7 +36,15 @@ FailureOr<LoopPlan> planColumns(func::FuncOp function);
 /// last)`.
 LogicalResult emitLoops(ModuleOp module, func::FuncOp source, const LoopPlan &plan, StringRef symbol);
 
-/// exp and log of f64, and the remainder of f32: what upstream would call a library for.
+/// What registers hold of an element in memory: f32 for floats of 16 bits, else the same.
+Type registerType(Type element);
+/// Element `linear` of the buffer at `pointer`, as registers hold it.
+Value loadElement(OpBuilder &b, Location loc, Value pointer, Value linear, Type element);
+void storeElement(OpBuilder &b, Location loc, Value x, Value pointer, Value linear, Type element);
+/// The loops of a lone rotary at the builder's place. `arguments`: x, cos, sin and the result, then begin and end.
+void emitRotary(OpBuilder &b, RotaryOp op, const LoopPlan &plan, ValueRange arguments);
+
+/// exp and exp2 of f32, exp and log of f64, and the remainder of f32: what upstream would call a library for.
 void populateScalarMathPatterns(RewritePatternSet &patterns);
 
 /// Lowers a module of emitted kernels to one object. Destroys nothing of `module` (works on a clone).

@@ -1,7 +1,7 @@
 //===- LoopEmitter.cpp - a planned body as loops over pointers ------------===//
 // One pass over the rows: for each row, one loop per reduction in program order, then one loop that stores the results.
-// What a row needs once is computed before its loops. 16-bit floats live in memory only; registers hold f32. Buffers
-// never alias, so results already stored are read back instead of computed again.
+// What a row needs once is computed before its loops. Buffers never alias, so results already stored are read back
+// instead of computed again.
 //===----------------------------------------------------------------------===//
 #include "Internal.h"
 #include "comm/IR/CommOps.h"
@@ -21,15 +21,6 @@ namespace {
 /// Temporary rows on the stack: at most this many bytes in total.
 constexpr int64_t kMaxRowBytes = 64 << 10;
 
-Type registerType(Type element) {
-  return element.isF16() || element.isBF16() ? Float32Type::get(element.getContext()) : element;
-}
-Type memoryType(Type element) {
-  MLIRContext *context = element.getContext();
-  if (element.isInteger(1))
-    return IntegerType::get(context, 8);
-  return element.isBF16() ? IntegerType::get(context, 16) : element;
-}
 bool isExpensive(Operation *op) {
   return isa_and_nonnull<math::MathDialect>(op->getDialect()) || isa<arith::DivFOp>(op);
 }
@@ -63,7 +54,7 @@ public:
     one = constantInt(1);
     planTemporaries(body);
     if (plan.isRotary)
-      emitRotary(cast<RotaryOp>(body.front()));
+      emitLoneRotary(cast<RotaryOp>(body.front()));
     else
       emitOuter(0);
     b.setInsertionPointToEnd(entry);
@@ -92,65 +83,77 @@ private:
     return linear;
   }
 
-  Value load(Value pointer, Value linear, Type element) {
-    Type memory = memoryType(element);
-    Value address = LLVM::GEPOp::create(b, loc, pointer.getType(), memory, pointer, ArrayRef<LLVM::GEPArg>{linear});
-    Value x = LLVM::LoadOp::create(b, loc, memory, address);
-    if (element.isInteger(1))
-      return arith::TruncIOp::create(b, loc, element, x);
-    if (element.isBF16()) {
-      Value wide = arith::ExtUIOp::create(b, loc, b.getI32Type(), x);
-      wide = arith::ShLIOp::create(b, loc, wide, arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(16)));
-      return arith::BitcastOp::create(b, loc, b.getF32Type(), wide);
-    }
-    return element.isF16() ? Value(arith::ExtFOp::create(b, loc, b.getF32Type(), x)) : x;
-  }
-
-  void store(Value x, Value pointer, Value linear, Type element) {
-    if (element.isInteger(1))
-      x = arith::ExtUIOp::create(b, loc, b.getI8Type(), x);
-    else if (element.isBF16())
-      x = roundToBF16(x);
-    else if (element.isF16())
-      x = arith::TruncFOp::create(b, loc, element, x);
-    Value address =
-        LLVM::GEPOp::create(b, loc, pointer.getType(), memoryType(element), pointer, ArrayRef<LLVM::GEPArg>{linear});
-    LLVM::StoreOp::create(b, loc, x, address);
-  }
-
-  /// Round to nearest even in integers: arith.truncf would call a library on CPUs without the instruction.
-  Value roundToBF16(Value x) {
-    auto c = [&](int64_t v) { return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(v)).getResult(); };
-    Value bits = arith::BitcastOp::create(b, loc, b.getI32Type(), x);
-    Value odd = arith::AndIOp::create(b, loc, arith::ShRUIOp::create(b, loc, bits, c(16)), c(1));
-    Value rounded = arith::AddIOp::create(b, loc, bits, arith::AddIOp::create(b, loc, odd, c(0x7fff)));
-    Value magnitude = arith::AndIOp::create(b, loc, bits, c(0x7fffffff));
-    Value isNaN = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ugt, magnitude, c(0x7f800000));
-    Value quiet = arith::OrIOp::create(b, loc, bits, c(0x400000));
-    Value chosen = arith::SelectOp::create(b, loc, isNaN, quiet, rounded);
-    return arith::TruncIOp::create(b, loc, b.getI16Type(), arith::ShRUIOp::create(b, loc, chosen, c(16)));
-  }
+  Value load(Value pointer, Value linear, Type element) { return loadElement(b, loc, pointer, linear, element); }
+  void store(Value x, Value pointer, Value linear, Type element) { storeElement(b, loc, x, pointer, linear, element); }
 
   //===--- rows that are kept ---------------------------------------------===//
 
-  /// Expensive values that a reduction computes and a later loop needs again get a row on the stack.
+  /// What a reduction computes and a later loop needs again is kept, when it is expensive or read from more than one
+  /// buffer: where a result will lie, which the cache has to hold anyway, or in a row on the stack.
   void planTemporaries(Block &body) {
     int64_t rowSize = 1, bytes = 0;
     for (unsigned dim : plan.inner)
       rowSize *= plan.sizes[dim];
     for (Operation &op : body.without_terminator()) {
-      if (plan.isRotary || op.getNumResults() != 1 || !isExpensive(&op) || plan.masks.lookup(op.getResult(0)) != full)
+      if (plan.isRotary || op.getNumResults() != 1 || plan.masks.lookup(op.getResult(0)) != full || !isWorthARow(op))
         continue;
-      bool feedsReduce = llvm::any_of(op.getUsers(), [](Operation *user) { return isa<linalg::ReduceOp>(user); });
       Type element = registerType(getElementTypeOrSelf(op.getResult(0).getType()));
       int64_t size = rowSize * getElementBytes(element);
-      if (!feedsReduce || op.getResult(0).hasOneUse() ||
-          llvm::is_contained(body.getTerminator()->getOperands(), op.getResult(0)) || bytes + size > kMaxRowBytes)
+      if (llvm::is_contained(body.getTerminator()->getOperands(), op.getResult(0)))
+        continue;
+      if (Value host = findHost(body.getTerminator(), element)) {
+        temporaries[op.getResult(0)] = host;
+        hosted.insert(op.getResult(0));
+        continue;
+      }
+      if (bytes + size > kMaxRowBytes)
         continue;
       bytes += size;
       auto pointer = LLVM::LLVMPointerType::get(b.getContext());
       temporaries[op.getResult(0)] = LLVM::AllocaOp::create(b, loc, pointer, element, constantInt(rowSize), 64);
     }
+  }
+
+  /// A result of this type that only the last loop writes, and that keeps nothing else until then.
+  Value findHost(Operation *terminator, Type element) {
+    for (OpOperand &operand : terminator->getOpOperands()) {
+      Value pointer = outputPointers[operand.getOperandNumber()];
+      bool taken = llvm::any_of(temporaries, [&](const auto &entry) { return entry.second == pointer; });
+      if (!taken && maskOf(operand) == full && operand.get().hasOneUse() &&
+          getElementTypeOrSelf(operand.get().getType()) == element)
+        return pointer;
+    }
+    return Value();
+  }
+  Value rowIndex(Value kept) { return linearIndex(hosted.contains(kept) ? full : innerMask); }
+
+  bool isWorthARow(Operation &op) {
+    auto isReduce = [](Operation *user) { return isa<linalg::ReduceOp>(user); };
+    if (isExpensive(&op))
+      return llvm::any_of(op.getUsers(), isReduce) && !op.getResult(0).hasOneUse();
+    llvm::SmallPtrSet<Operation *, 4> users(op.user_begin(), op.user_end());
+    llvm::SmallPtrSet<Value, 4> buffers;
+    collectBuffers(op.getResult(0), buffers);
+    return users.size() > 1 && buffers.size() > 1 &&
+           llvm::any_of(users, [&](Operation *user) { return isReduce(user) || feedsReduce(user, 2); });
+  }
+  /// Through at most `depth` elementwise ops.
+  static bool feedsReduce(Operation *op, int depth) {
+    return llvm::any_of(op->getUsers(), [&](Operation *user) {
+      return isa<linalg::ReduceOp>(user) || (depth > 1 && feedsReduce(user, depth - 1));
+    });
+  }
+  /// Buffers and rows that are read for one element of `value`.
+  void collectBuffers(Value value, llvm::SmallPtrSetImpl<Value> &buffers) {
+    Operation *def = value.getDefiningOp();
+    if (!def || temporaries.contains(value)) {
+      buffers.insert(value);
+      return;
+    }
+    if (!isa<linalg::ReduceOp, arith::ConstantOp, tensor::EmptyOp>(def) && buffers.size() < 2)
+      for (OpOperand &operand : def->getOpOperands())
+        if (maskOf(operand) & innerMask)
+          collectBuffers(operand.get(), buffers);
   }
 
   //===--- values ---------------------------------------------------------===//
@@ -193,7 +196,7 @@ private:
       return load(pointer, linearIndex(mask), element);
     if (stored.contains(value)) {
       if (Value row = temporaries.lookup(value))
-        return load(row, linearIndex(innerMask), registerType(element));
+        return load(row, rowIndex(value), registerType(element));
       return load(storedAt[value], linearIndex(mask), element);
     }
     Operation *op = value.getDefiningOp();
@@ -276,25 +279,46 @@ private:
     rowLoop = nullptr;
   }
 
+  /// The largest of magnitudes: they compare as integers, NaN above all, in one instruction instead of three.
+  bool comparesMagnitudes(linalg::ReduceOp reduce) {
+    auto splat = cast<SplatElementsAttr>(cast<arith::ConstantOp>(reduce.getInits()[0].getDefiningOp()).getValue());
+    return isa<arith::MaximumFOp>(reduce.getCombiner().front().front()) &&
+           isa_and_nonnull<math::AbsFOp>(reduce.getInputs()[0].getDefiningOp()) &&
+           registerType(splat.getElementType()).isF32() && !splat.getSplatValue<APFloat>().isNegative();
+  }
+
   void emitReduce(linalg::ReduceOp reduce) {
     innerMemo.clear();
     Operation &combiner = reduce.getCombiner().front().front();
     Type type = registerType(getElementTypeOrSelf(reduce.getResult(0).getType()));
     rowLoop = nullptr;
-    Value init = pull(reduce->getOpOperand(1));
+    bool asIntegers = comparesMagnitudes(reduce);
+    auto seen = [&](Value x, Type as) { return asIntegers ? arith::BitcastOp::create(b, loc, as, x).getResult() : x; };
+    Value init = seen(pull(reduce->getOpOperand(1)), b.getI32Type());
     ValueRange results = emitInner(0, init, [&](ValueRange accumulators) -> SmallVector<Value> {
-      Value x = pull(reduce->getOpOperand(0));
+      Value x = seen(pull(reduce->getOpOperand(0)), b.getI32Type());
       keepRows();
-      OperationState state(loc, combiner.getName());
-      state.addOperands({x, accumulators[0]});
-      state.addTypes(type);
-      Operation *combined = b.create(state);
-      return {combined->getResult(0)};
+      if (asIntegers)
+        return {arith::MaxSIOp::create(b, loc, x, accumulators[0])};
+      return {combine(combiner, x, accumulators[0], type)};
     });
-    rowMemo[{reduce.getResult(0), plan.masks.lookup(reduce.getResult(0))}] = results[0];
-    commitKept();
     b.setInsertionPointAfter(rowLoop);
+    rowMemo[{reduce.getResult(0), plan.masks.lookup(reduce.getResult(0))}] = seen(results[0], type);
+    commitKept();
     rowLoop = nullptr;
+  }
+
+  Value combine(Operation &combiner, Value x, Value accumulator, Type type) {
+    OperationState state(loc, combiner.getName());
+    state.addOperands({x, accumulator});
+    state.addTypes(type);
+    Operation *combined = b.create(state);
+    if (auto sum = dyn_cast<arith::ArithFastMathInterface>(combined)) { // lanes and registers have sums of their own
+      auto given = cast<arith::ArithFastMathInterface>(combiner).getFastMathFlagsAttr();
+      auto flags = arith::FastMathFlags::reassoc | (given ? given.getValue() : arith::FastMathFlags::none);
+      sum->setAttr(sum.getFastMathAttrName(), arith::FastMathFlagsAttr::get(b.getContext(), flags));
+    }
+    return combined->getResult(0);
   }
 
   /// Inside a reduction's loop: values computed here that a later loop needs are written to their row or to their
@@ -309,7 +333,7 @@ private:
           continue;
         Type element = getElementTypeOrSelf(key.first.getType());
         if (Value row = temporaries.lookup(key.first)) {
-          store(scalar, row, linearIndex(innerMask), registerType(element));
+          store(scalar, row, rowIndex(key.first), registerType(element));
           kept.push_back({key.first, Value()});
           continue;
         }
@@ -350,62 +374,21 @@ private:
     if (inLoop.empty())
       return;
     emitInner(0, {}, [&](ValueRange) -> SmallVector<Value> {
-      for (unsigned number : inLoop) {
-        OpOperand &operand = terminator->getOpOperand(number);
-        store(pull(operand), outputPointers[number], linearIndex(full), getElementTypeOrSelf(operand.get().getType()));
-      }
+      SmallVector<Value> scalars; // all before the first is stored: a result's place may keep what another one needs
+      for (unsigned number : inLoop)
+        scalars.push_back(pull(terminator->getOpOperand(number)));
+      for (auto [number, scalar] : llvm::zip_equal(inLoop, scalars))
+        store(scalar, outputPointers[number], linearIndex(full),
+              getElementTypeOrSelf(terminator->getOperand(number).getType()));
       return {};
     });
     b.setInsertionPointAfter(rowLoop);
     rowLoop = nullptr;
   }
 
-  //===--- rotary ---------------------------------------------------------===//
-
-  void emitRotary(RotaryOp op) {
-    auto x = pointers[op.getInput()], cos = pointers[op.getCos()], sin = pointers[op.getSin()];
-    Type element = op.getType().getElementType();
-    int64_t heads = plan.sizes[1], length = plan.sizes[2], depth = plan.sizes[3],
-            half = op.getCos().getType().getDimSize(2);
-    bool perBatch = op.getCos().getType().getDimSize(0) != 1;
-    auto mulAdd = [&](Value a, int64_t factor, Value c) {
-      return arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, a, constantInt(factor)), c).getResult();
-    };
-    Value batch = zero;
-    if (plan.outer[0] == 0) {
-      scf::ForOp batches = loop(begin, end);
-      b.setInsertionPointToStart(batches.getBody());
-      batch = batches.getInductionVar();
-    }
-    scf::ForOp head = plan.outer[0] == 0 ? loop(zero, constantInt(heads)) : loop(begin, end);
-    b.setInsertionPointToStart(head.getBody());
-    scf::ForOp token = loop(zero, constantInt(length));
-    b.setInsertionPointToStart(token.getBody());
-    Value row =
-        mulAdd(mulAdd(mulAdd(batch, heads, head.getInductionVar()), length, token.getInductionVar()), depth, zero);
-    Value angle = perBatch ? mulAdd(batch, length, token.getInductionVar()) : token.getInductionVar();
-    angle = mulAdd(angle, half, zero);
-    scf::ForOp pair = loop(zero, constantInt(half));
-    {
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPointToStart(pair.getBody());
-      Value j = pair.getInductionVar();
-      Value first = op.getInterleaved() ? mulAdd(j, 2, row) : arith::AddIOp::create(b, loc, row, j).getResult();
-      Value second = arith::AddIOp::create(b, loc, first, constantInt(op.getInterleaved() ? 1 : half));
-      Value at = arith::AddIOp::create(b, loc, angle, j);
-      Value a = load(x, first, element), c = load(x, second, element), cosine = load(cos, at, element),
-            sine = load(sin, at, element);
-      auto mul = [&](Value p, Value q) { return arith::MulFOp::create(b, loc, p, q).getResult(); };
-      store(arith::SubFOp::create(b, loc, mul(a, cosine), mul(c, sine)), outputPointers[0], first, element);
-      store(arith::AddFOp::create(b, loc, mul(c, cosine), mul(a, sine)), outputPointers[0], second, element);
-    }
-    if (2 * half < depth) {
-      scf::ForOp rest = loop(constantInt(2 * half), constantInt(depth));
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPointToStart(rest.getBody());
-      Value at = arith::AddIOp::create(b, loc, row, rest.getInductionVar());
-      store(load(x, at, element), outputPointers[0], at, element);
-    }
+  void emitLoneRotary(RotaryOp op) {
+    emitRotary(b, op, plan,
+               {pointers[op.getInput()], pointers[op.getCos()], pointers[op.getSin()], outputPointers[0], begin, end});
   }
 
 public:
@@ -423,7 +406,7 @@ private:
   DenseMap<Value, Value> pointers, temporaries, storedAt;
   SmallVector<Value> outputPointers;
   DenseMap<std::pair<Value, uint64_t>, Value> rowMemo, innerMemo;
-  llvm::SmallDenseSet<Value> stored;
+  llvm::SmallDenseSet<Value> stored, hosted; ///< hosted: their temporaries are places of results
   SmallVector<std::pair<Value, Value>> kept;
   Operation *rowLoop = nullptr; ///< the innermost-loop nest being written; row values go before it
 };

@@ -32,14 +32,17 @@ namespace {
 constexpr int64_t kVectorWidth = 16;
 const char *kLoopAnnotation = "llvm.loop_annotation";
 
-/// reassociation, no sign of zero, contraction; NaN and infinity keep their meaning. No reciprocals: a quotient that is
-/// rounded to an integer next must be the right one.
+/// No sign of zero, contraction, and what the loops ask for; NaN and infinity keep their meaning. No reassociation but
+/// of sums: it would divide every element by what the row is multiplied with the reciprocal of. No reciprocals: a
+/// quotient that is rounded to an integer next must be the right one.
 void setFastMath(ModuleOp module) {
-  auto flags = arith::FastMathFlags::reassoc | arith::FastMathFlags::nsz | arith::FastMathFlags::contract;
-  auto attr = arith::FastMathFlagsAttr::get(module.getContext(), flags);
+  auto always = arith::FastMathFlags::nsz | arith::FastMathFlags::contract;
   module.walk([&](arith::ArithFastMathInterface op) {
-    if (!isa<arith::ExtFOp, arith::TruncFOp>(op.getOperation()))
-      op->setAttr(op.getFastMathAttrName(), attr);
+    if (isa<arith::ExtFOp, arith::TruncFOp>(op.getOperation()))
+      return;
+    auto given = op.getFastMathFlagsAttr();
+    auto flags = given ? always | given.getValue() : always;
+    op->setAttr(op.getFastMathAttrName(), arith::FastMathFlagsAttr::get(module.getContext(), flags));
   });
 }
 
@@ -52,6 +55,12 @@ int64_t constantTrip(scf::ForOp loop) {
   return low && high ? *high - *low : -1;
 }
 
+/// Sums take turns in enough registers to hide the latency of an addition, unless the rest of the body hides it.
+bool isShortSum(scf::ForOp loop) {
+  auto computes = [](Operation &op) { return isa<arith::ArithFastMathInterface>(op); };
+  return loop.getNumResults() > 0 && llvm::count_if(*loop.getBody(), computes) <= 12;
+}
+
 void annotateLoops(ModuleOp module) {
   MLIRContext *context = module.getContext();
   auto flag = [&](bool on) { return BoolAttr::get(context, on); };
@@ -62,8 +71,10 @@ void annotateLoops(ModuleOp module) {
     int64_t trip = constantTrip(loop), width = kVectorWidth, interleave = 2;
     while (trip >= 0 && width > std::max<int64_t>(trip, 1))
       width /= 2;
-    if (trip >= 0 && (trip % (width * 2) != 0 || trip / (width * 2) < 2))
-      interleave = 1;
+    if (isShortSum(loop))
+      interleave = 4;
+    while (trip >= 0 && interleave > 1 && (trip % (width * interleave) != 0 || trip / (width * interleave) < 2))
+      interleave /= 2;
     auto vectorize = LLVM::LoopVectorizeAttr::get(context, flag(false), {}, {}, number(width), {}, {}, {});
     auto annotation = LLVM::LoopAnnotationAttr::get(
         context, {}, vectorize, LLVM::LoopInterleaveAttr::get(context, number(interleave)),
@@ -89,11 +100,14 @@ LogicalResult lowerMath(ModuleOp module) {
   RewritePatternSet patterns(module.getContext());
   patterns.add<ExpandLog10>(module.getContext());
   codegen::populateScalarMathPatterns(patterns);
-  auto notRsqrt = [](StringRef name) { return name != math::RsqrtOp::getOperationName(); };
+  auto isUpstream = [](StringRef name) {
+    return name != math::RsqrtOp::getOperationName() && name != math::ExpOp::getOperationName() &&
+           name != math::Exp2Op::getOperationName();
+  };
   math::populateExpansionPatterns(patterns,
-                                  {"sinh", "cosh", "tan", "asinh", "acosh", "atanh", "exp2", "powf", "fpowi", "round"});
-  populateMathF32ExpansionPatterns(patterns, notRsqrt);
-  populateMathPolynomialApproximationPatterns(patterns, notRsqrt);
+                                  {"sinh", "cosh", "tan", "asinh", "acosh", "atanh", "powf", "fpowi", "round"});
+  populateMathF32ExpansionPatterns(patterns, isUpstream);
+  populateMathPolynomialApproximationPatterns(patterns, isUpstream);
   return applyPatternsGreedily(module, std::move(patterns));
 }
 

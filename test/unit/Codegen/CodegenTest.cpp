@@ -14,6 +14,7 @@
 #include <cmath>
 #include <cstring>
 #include <gtest/gtest.h>
+#include <limits>
 #include <random>
 
 using namespace mlir;
@@ -102,8 +103,10 @@ HostTensor randomTensor(RankedTensorType type, std::mt19937 &random) {
 }
 
 /// Parses `fused` (one comm.fused on function arguments), compiles and compares. `tolerance` is relative to 1 +
-/// |expected|. `byColumns`: the kernel can also be computed in ranges of columns, with the same bits.
-void check(const std::string &signature, const std::string &fused, double tolerance = 2e-6, bool byColumns = false) {
+/// |expected|. `byColumns`: the kernel can also be computed in ranges of columns, with the same bits. `first`: numbers
+/// with which the first input begins; the others are made up.
+void check(const std::string &signature, const std::string &fused, double tolerance = 2e-6, bool byColumns = false,
+           ArrayRef<double> first = {}) {
   std::string text = "func.func @f(" + signature + ") {\n" + fused + "\n return\n}";
   auto module = parseSourceString<ModuleOp>(text, &context());
   ASSERT_TRUE(module) << text;
@@ -120,6 +123,7 @@ void check(const std::string &signature, const std::string &fused, double tolera
   SmallVector<HostTensor> inputs;
   for (Value input : op.getInputs())
     inputs.push_back(randomTensor(cast<RankedTensorType>(input.getType()), random));
+  llvm::copy(first, inputs[0].floats.begin());
   auto expected = evaluateOp(op, inputs);
   ASSERT_TRUE(succeeded(expected));
 
@@ -280,6 +284,66 @@ TEST(Codegen, ActivationsAndGate) {
                        "comm.gelu erf %g : tensor<4x100xf32>\n"
                        "%t = arith.mulf %s, %h : tensor<4x100xf32>\ncomm.yield %t : tensor<4x100xf32>"),
         2e-6, /*byColumns=*/true);
+}
+
+const double kInfinity = std::numeric_limits<double>::infinity(), kNaN = std::numeric_limits<double>::quiet_NaN();
+
+/// Both ends of the exponentials, and what is no number.
+TEST(Codegen, ActivationsAtTheEnds) {
+  const double ends[] = {kNaN, kInfinity, -kInfinity, 0,   -0.0, 1e-30, -1e-30, 88.5,  -86.5, 89.5,
+                         -90,  127.9,     -125,       130, -160, 1e4,   -1e4,   3e38,  -3e38, 5.5,
+                         -5.5, 12,        -12,        16,  -16,  20,    -20,    0.625, -0.7,  1};
+  std::string t = "tensor<64xf32>";
+  for (const char *op : {"math.exp", "math.exp2", "comm.silu", "comm.gelu tanh", "comm.gelu erf"}) {
+    SCOPED_TRACE(op);
+    check("%x: " + t,
+          "%r = " + body("%x", t, t, "%a: " + t, std::string("%y = ") + op + " %a : " + t + "\ncomm.yield %y : " + t),
+          2e-6, false, ends);
+  }
+}
+
+/// Small and large results of exp keep their digits: a logarithm shows them.
+TEST(Codegen, ExponentialsAreExactRelatively) {
+  std::string t = "tensor<64xf32>";
+  SmallVector<double> steps;
+  for (int i = 0; i < 64; ++i)
+    steps.push_back(static_cast<float>(-86.9 + 2.75 * i));
+  for (const char *op : {"exp", "exp2"})
+    check("%x: " + t,
+          "%r = " + body("%x", t, "tensor<64xf64>", "%a: " + t,
+                         std::string("%y = math.") + op + " %a : " + t + "\n%w = arith.extf %y : " + t +
+                             " to tensor<64xf64>\n%z = math.log %w : tensor<64xf64>\ncomm.yield %z : tensor<64xf64>"),
+          // of the logarithm, 1 + up to 89: 3e-7 of the result at 0, and what f32 holds of it elsewhere
+          3e-7, false, steps);
+}
+
+/// The largest magnitude is found in integers: NaN stays above infinity.
+TEST(Codegen, LargestMagnitude) {
+  std::string t = "tensor<3x40xf32>", r = "tensor<3xf32>";
+  for (double odd : {-7.5, -kInfinity, kNaN})
+    check("%x: " + t,
+          "%r = " + body("%x", t, r, "%a: " + t,
+                         "%z = arith.constant dense<0.0> : " + r + "\n%m = math.absf %a : " + t +
+                             "\n%s = linalg.reduce { arith.maximumf } ins(%m : " + t + ") outs(%z : " + r +
+                             ") dimensions = [1]\ncomm.yield %s : " + r),
+          0, false, {1, odd});
+}
+
+/// What a later loop needs again waits in the place of a result, unless the result is needed before.
+TEST(Codegen, KeptRowsBesideResults) {
+  std::string t = "tensor<4x48xf32>", v = "tensor<48xf32>";
+  check("%x: " + t + ", %y: " + t + ", %w: " + v,
+        "%r:3 = " + body("%x, %y, %w", t + ", " + t + ", " + v, t + ", " + t + ", " + t,
+                         "%a: " + t + ", %b: " + t + ", %c: " + v,
+                         "%s = arith.addf %a, %b : " + t + "\n%n = comm.rms_norm %s, %c epsilon 1.0e-5 : " + t + ", " +
+                             v + "\n%e = comm.softmax %s : " + t + "\n%d = arith.subf %n, %s : " + t +
+                             "\ncomm.yield %e, %d, %n : " + t + ", " + t + ", " + t));
+}
+
+TEST(Codegen, SoftmaxKeepsNaNInItsRow) {
+  std::string t = "tensor<3x37xf32>";
+  check("%x: " + t, "%r = " + body("%x", t, t, "%a: " + t, "%s = comm.softmax %a : " + t + "\ncomm.yield %s : " + t),
+        2e-6, false, {0.5, kNaN, 3});
 }
 
 TEST(Codegen, ReduceLeadingAndMiddleDimensions) {
