@@ -133,6 +133,11 @@ struct Executor::Impl {
     const auto *iterations = attr<int64_t>(c, "iterations");
     if (!symbol || !iterations || *iterations < 0)
       return {Code::BadExecutable, where(c) + "it needs a symbol and a number of iterations"};
+    int64_t bytes = 0;
+    for (const auto *list : {&c.inputs, &c.outputs})
+      for (int32_t value : *list)
+        bytes += exe::byteSize(prog.values[value].dtype, prog.values[value].shape);
+    step.isShort = bytes <= kShortLoopBytes;
     if (!ctx.native)
       return prepareInterpreted(c, *symbol, step);
     step.native = ctx.native->find(*symbol);
@@ -396,7 +401,7 @@ struct Executor::Impl {
     switch (step.kind) {
     case StepKind::Kernel:
     case StepKind::Native:
-      s = ctx.team->run(step.iterations, [&](int64_t b, int64_t e) { return step.run(b, e); });
+      s = step.run(*ctx.team);
       break;
     case StepKind::Start:
     case StepKind::Collective:

@@ -9,6 +9,9 @@
 
 namespace comm::rt {
 
+/// A loop over so few bytes of operands is done before another thread has heard of it (about 1 us).
+constexpr int64_t kShortLoopBytes = 32 << 10;
+
 enum class StepKind { Kernel, Native, Start, Wait, Collective };
 
 /// A prepared command. Pointers to inputs and outputs of the program are set at the beginning of every run.
@@ -18,6 +21,7 @@ struct Step {
   std::vector<void *> operands; ///< inputs, then outputs
   size_t inputs = 0;
   int64_t iterations = 1;
+  bool isShort = false; ///< a loop that the calling thread runs alone
   std::unique_ptr<Kernel> kernel;
   NativeFunction native = nullptr;
   NativeColumns nativeColumns = nullptr; ///< null: it cannot be cut by columns
@@ -28,6 +32,10 @@ struct Step {
   int32_t issuer = -1;            ///< of Wait: the command that started it
   int64_t issuedNs = 0;           ///< of Start, during a run
 
+  Status run(Team &team) {
+    return isShort ? run(0, iterations)
+                   : team.run(iterations, [this](int64_t begin, int64_t end) { return run(begin, end); });
+  }
   Status run(int64_t begin, int64_t end) {
     if (kind == StepKind::Kernel)
       return kernel->run(operands.data(), operands.data() + inputs, begin, end);

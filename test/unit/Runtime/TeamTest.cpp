@@ -1,5 +1,6 @@
 //===- TeamTest.cpp - the compute threads of a rank -----------------------===//
 #include "runtime/Core/Team.h"
+#include "runtime/Core/Step.h"
 #include <atomic>
 #include <gtest/gtest.h>
 #include <vector>
@@ -36,6 +37,30 @@ TEST(Team, ReportsTheLowestFailure) {
     });
     EXPECT_EQ(s.text, "1");
     EXPECT_TRUE(bool(team.run(4, [](int64_t, int64_t) { return Status::ok(); })));
+  }
+}
+
+// A short loop is one call of the caller; another is dealt out.
+TEST(Step, ShortLoopsAreNotDealtOut) {
+  struct Seen {
+    std::atomic<int64_t> calls{0}, iterations{0};
+  };
+  for (bool isShort : {true, false}) {
+    Team team(3);
+    Seen seen;
+    comm::rt::Step step;
+    step.kind = comm::rt::StepKind::Native;
+    step.operands = {&seen};
+    step.iterations = 6;
+    step.isShort = isShort;
+    step.native = [](void *const *buffers, int64_t begin, int64_t end) {
+      auto *seen = static_cast<Seen *>(buffers[0]);
+      ++seen->calls;
+      seen->iterations += end - begin;
+    };
+    EXPECT_TRUE(bool(step.run(team)));
+    EXPECT_EQ(seen.calls, isShort ? 1 : 3);
+    EXPECT_EQ(seen.iterations, 6);
   }
 }
 } // namespace
