@@ -5,7 +5,7 @@
 // of the last case for a disassembler.
 //===----------------------------------------------------------------------===//
 #include "LoopCases.h"
-#include "runtime/Core/Team.h"
+#include "runtime/Core/Step.h"
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -32,14 +32,22 @@ double median(std::vector<double> &times) {
 /// False when the two sides do not agree.
 bool measure(const LoopCase &one, const CompiledLoop &loop, rt::Team &team, int rounds) {
   LoopBuffers buffers(loop);
+  int64_t bytes = 0;
+  for (const auto *ports : {&loop.inputs(), &loop.outputs()})
+    for (const Port &port : *ports)
+      bytes += exe::byteSize(port.dtype, port.shape);
+  // As the runtime deals out loops.
+  auto share = [&](int64_t iterations, const std::function<rt::Status(int64_t, int64_t)> &body) {
+    (void)(bytes <= rt::kShortLoopBytes ? body(0, iterations) : team.run(iterations, body));
+  };
   auto compiled = [&] {
-    (void)team.run(loop.iterations(), [&](int64_t begin, int64_t end) {
+    share(loop.iterations(), [&](int64_t begin, int64_t end) {
       loop.run(buffers.compiled(), begin, end);
       return rt::Status::ok();
     });
   };
   auto hand = [&] {
-    (void)team.run(one.handRows, [&](int64_t begin, int64_t end) {
+    share(one.handRows, [&](int64_t begin, int64_t end) {
       one.hand(one.shape, buffers.hand(), begin, end);
       return rt::Status::ok();
     });

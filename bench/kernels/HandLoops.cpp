@@ -213,19 +213,26 @@ void handMaskedSoftmax(const HandShape &s, void *const *buffers, int64_t begin, 
   }
 }
 
+static inline void rotaryRows(int64_t half, int64_t tokens, const float *x, const float *cos, const float *sin,
+                              float *y) {
+  for (int64_t token = 0; token < tokens; ++token, x += 2 * half, y += 2 * half, cos += half, sin += half)
+    for (int64_t i = 0; i < half; i += 16) {
+      F a = load(x + i), b = load(x + half + i), c = load(cos + i), d = load(sin + i);
+      put(y + i, a * c - b * d);
+      put(y + half + i, b * c + a * d);
+    }
+}
+
 void handRotary(const HandShape &s, void *const *buffers, int64_t begin, int64_t end) {
-  int64_t half = s.n / 2;
-  const float *x = in<float>(buffers, 0) + begin * s.tokens * s.n;
-  float *y = out<float>(buffers, 3) + begin * s.tokens * s.n;
-  for (int64_t head = begin; head < end; ++head) {
-    const float *cos = in<float>(buffers, 1), *sin = in<float>(buffers, 2);
-    for (int64_t token = 0; token < s.tokens; ++token, x += s.n, y += s.n, cos += half, sin += half)
-      each(half, [&](int64_t i) {
-        F a = load(x + i), b = load(x + half + i), c = load(cos + i), d = load(sin + i);
-        put(y + i, a * c - b * d);
-        put(y + half + i, b * c + a * d);
-      });
-  }
+  const float *cos = in<float>(buffers, 1), *sin = in<float>(buffers, 2);
+  int64_t headSize = s.tokens * s.n;
+  const float *x = in<float>(buffers, 0) + begin * headSize;
+  float *y = out<float>(buffers, 3) + begin * headSize;
+  for (int64_t head = begin; head < end; ++head, x += headSize, y += headSize)
+    if (s.n == 64) // what most models have, without a loop
+      rotaryRows(32, s.tokens, x, cos, sin, y);
+    else
+      rotaryRows(s.n / 2, s.tokens, x, cos, sin, y);
 }
 
 void handBiasGeluErf(const HandShape &s, void *const *buffers, int64_t begin, int64_t end) {
