@@ -1,6 +1,6 @@
 //===- Export.cpp - form `command` -> executable --------------------------===//
 #include "ProgramExport.h"
-#include "comm/Executable/WeightBytes.h"
+#include "comm/Executable/RankMemory.h"
 #include "comm/IR/Pads.h"
 #include "llvm/ADT/MapVector.h"
 
@@ -135,17 +135,18 @@ private:
     return success();
   }
 
-  /// Bytes that a rank holds while the program runs.
-  int64_t residentBytes(const exe::Program &program) {
-    int64_t total = program.arenaBytes + exe::heldWeightBytes(out, program);
-    for (const auto *ports : {&program.inputs, &program.outputs})
-      for (const exe::Port &port : *ports)
-        total += exe::byteSize(port.dtype, exe::localShape(port.shape, port.layout, program.grid));
-    return total;
-  }
-
-  /// Of the entry that needs most, and of each when there are several.
+  /// Of all entries together: a session prepares every one of them; and of each when there are several.
   void predict() {
+    std::vector<const exe::Program *> all;
+    auto memory = [&](const std::string &prefix, const std::vector<const exe::Program *> &programs) {
+      exe::RankMemory use = exe::rankMemory(out, programs);
+      out.predictions[prefix + "peak_bytes_per_rank"] = static_cast<double>(use.peak());
+      out.predictions[prefix + "held_bytes_per_rank"] = static_cast<double>(use.held());
+      out.predictions[prefix + "weight_bytes_per_rank"] = static_cast<double>(use.weights());
+      out.predictions[prefix + "mapped_bytes_per_rank"] = static_cast<double>(use.mapped);
+      out.predictions[prefix + "arena_bytes_per_rank"] = static_cast<double>(use.arena);
+      out.predictions[prefix + "runtime_bytes_per_rank"] = static_cast<double>(exe::runtimeBytes(out, programs));
+    };
     auto record = [&](const std::string &name, const exe::Entry &entry, double value) {
       double &largest = out.predictions[name];
       largest = std::max(largest, value);
@@ -154,13 +155,14 @@ private:
     };
     auto isPlanned = [](const exe::Command &command) { return command.attrs.count("plan_id") > 0; };
     for (const exe::Entry &entry : out.entries) {
-      record("peak_bytes_per_rank", entry, static_cast<double>(residentBytes(entry.split)));
-      record("weight_bytes_per_rank", entry, static_cast<double>(exe::heldWeightBytes(out, entry.split)));
-      record("arena_bytes_per_rank", entry, static_cast<double>(entry.split.arenaBytes));
+      all.push_back(&entry.split);
+      if (out.entries.size() > 1)
+        memory(entry.name + "/", {&entry.split});
       record("communication_bytes_per_rank", entry, static_cast<double>(entry.split.commBytes));
       record("collectives", entry, static_cast<double>(llvm::count_if(entry.split.commands, isPlanned)));
       record("bytes_sent_per_rank", entry, static_cast<double>(bytesSent(entry.split)));
     }
+    memory("", all);
   }
 
   ModuleOp module;

@@ -1,5 +1,5 @@
 //===- MemoryUse.cpp - bytes of one rank while a program runs -------------===//
-#include "comm/Executable/WeightBytes.h"
+#include "comm/Executable/RankMemory.h"
 #include "comm/Simulator/Simulator.h"
 #include <algorithm>
 #include <map>
@@ -87,11 +87,9 @@ MemoryUse memoryUse(const exe::Executable &executable, const exe::Program &progr
   MemoryUse use;
   use.arena = program.arenaBytes;
   use.live = liveBytes(program);
-  use.weights = exe::heldWeightBytes(executable, program);
-  for (const auto *ports : {&program.inputs, &program.outputs})
-    for (const exe::Port &port : *ports)
-      if (port.value >= 0 && program.values[static_cast<size_t>(port.value)].storage != exe::Storage::Arena)
-        use.ports += bytesOf(port.dtype, exe::localShape(port.shape, port.layout, program.grid));
+  exe::RankMemory held = exe::rankMemory(executable, {&program});
+  use.weights = held.weights(); // a device of its own maps no file
+  use.ports = held.ports;
   return use;
 }
 

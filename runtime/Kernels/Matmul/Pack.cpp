@@ -1,5 +1,6 @@
 //===- Pack.cpp - packing of both operands --------------------------------===//
 #include "runtime/Kernels/Matmul/Pack.h"
+#include "comm/Executable/RankMemory.h"
 #include "runtime/Kernels/Convert.h"
 #include "runtime/Kernels/Copy/Transpose.h"
 #include <algorithm>
@@ -86,9 +87,9 @@ void comm::rt::packRows(exe::DType type, const char *a, int64_t rowStride, int64
 
 std::shared_ptr<const PackedWeight> comm::rt::packWeight(PackCache *cache, uint64_t key, const RightMatrix &first,
                                                          int64_t matrices, int64_t width, bool &fresh) {
-  int64_t panels = (first.n + width - 1) / width, bytes = 0;
-  if (__builtin_mul_overflow(panels * width, first.depth(), &bytes) ||
-      __builtin_mul_overflow(bytes, first.elementBytes(), &bytes) || __builtin_mul_overflow(bytes, matrices, &bytes))
+  int64_t panels = (first.n + width - 1) / width,
+          bytes = exe::panelBytes(matrices, first.depth(), first.n, width, first.elementBytes());
+  if (bytes < 0)
     throw std::bad_alloc();
   auto packed = std::make_shared<PackedWeight>();
   packed->matrixBytes = matrices ? bytes / matrices : 0;

@@ -1,5 +1,6 @@
 //===- QuantizedWeight.cpp - integers as a model stores them, packed ------===//
 #include "runtime/Kernels/Quantized/QuantizedWeight.h"
+#include "comm/Executable/RankMemory.h"
 #include "runtime/Kernels/Convert.h"
 
 using namespace comm;
@@ -11,7 +12,7 @@ QuantizedFormat QuantizedWeight::format() const {
   f.blocks = blocks;
   f.groups = block * bits / 32;
   f.hasOffsets = hasZeros;
-  f.blockBytes = 64 * (f.groups + 1 + int64_t(hasZeros));
+  f.blockBytes = exe::quantizedBlockBytes(bits, block, hasZeros);
   return f;
 }
 

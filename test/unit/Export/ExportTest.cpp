@@ -135,8 +135,11 @@ TEST_F(ExportTest, ProgramPortsAndStates) {
   EXPECT_EQ(out->finalIR.find("comm.explain"), std::string::npos);
   EXPECT_EQ(out->predictions.at("collectives"), 1);
   EXPECT_EQ(out->predictions.at("bytes_sent_per_rank"), 16); // 2 * (2 - 1) / 2 * 16 bytes
-  // Arena 128, weight 16 (two names, one weight), slice 16, constant 4, inputs 32, outputs 32.
-  EXPECT_EQ(out->predictions.at("peak_bytes_per_rank"), 128 + 16 + 16 + 4 + 64);
+  // Weight 16 (two names, one weight), slice 16, constant 4: all are read where they lie in their files.
+  EXPECT_EQ(out->predictions.at("weight_bytes_per_rank"), 16 + 16 + 4);
+  EXPECT_EQ(out->predictions.at("mapped_bytes_per_rank"), 16 + 16 + 4);
+  // Arena 128, inputs 32, outputs 32; the parts of the state also stand beside the whole.
+  EXPECT_EQ(out->predictions.at("peak_bytes_per_rank"), 128 + 64 + 32);
 }
 
 TEST_F(ExportTest, EqualWeightsAreOne) {
