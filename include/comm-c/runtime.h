@@ -109,6 +109,10 @@ typedef struct {
   /* Packed weights. Of weight_bytes, those in memory that ranks of this machine share; then over all ranks that this
    * process started: packed anew, read from files, and written to files. */
   int64_t weight_bytes_shared, weight_bytes_packed, weight_bytes_read, weight_bytes_kept;
+  /* The most memory that a rank had in use and that no file backs, seen while loading and after runs 1, 2, 4, ...;
+   * largest over ranks. Of one rank in this process, or over MPI: what the process grew by since the session was made.
+   * 0: not known, as of ranks that are threads. */
+  int64_t peak_bytes;
 } comm_session_stats;
 
 /* One collective of the last run; times as in comm_session_stats, mean over ranks. */

@@ -24,6 +24,7 @@ struct RunResult {
   int64_t computeNs = 0;             ///< largest over ranks: the run less its waits
   int64_t outsideNs = 0;             ///< largest over ranks, when tracing: the run less its commands
   int64_t stepNs = 0;                ///< of the ranks' work alone; 0: what the caller measures
+  int64_t peakBytes = 0;             ///< Rank::peakBytes, largest over ranks
   std::vector<CollectiveTimes> each; ///< mean over ranks
   std::vector<std::vector<TraceEvent>> trace;
 };
@@ -32,7 +33,8 @@ struct RunResult {
 struct RankReport {
   int64_t waitNs = 0, runNs = 0, collectives = 0, planned = 0, bytesSent = 0;
   WeightUse weights;
-  int64_t events = 0; ///< of the trace
+  int64_t events = 0;    ///< of the trace
+  int64_t peakBytes = 0; ///< Rank::peakBytes
   void set(const RunCounters &c, int64_t plannedCollectives) {
     waitNs = c.waitNs;
     runNs = c.runNs;
@@ -56,7 +58,8 @@ public:
   /// False: every collective that the program starts is executed at once, for comparison.
   virtual void setOverlap(bool on) = 0;
   virtual WeightUse weightUse() const = 0;
-  virtual bool pinned() const = 0; ///< every compute thread has a CPU of its own
+  virtual int64_t peakBytes() const = 0; ///< Rank::peakBytes after loading, largest over ranks
+  virtual bool pinned() const = 0;       ///< every compute thread has a CPU of its own
   /// Where the engine itself reads or writes a state port, the same for all entries that have the state; what lies
   /// there stays until a run writes it. Null: it works on the caller's buffers.
   virtual void *stateMemory(size_t /*entry*/, size_t /*port*/, bool /*output*/) { return nullptr; }

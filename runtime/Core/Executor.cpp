@@ -159,6 +159,12 @@ struct Executor::Impl {
                          [weights, index = v.index, grid = &prog.grid] { weights->load(index, *grid); }});
   }
 
+  /// Products only pack their weights, and not even that when they were packed before.
+  bool onlyPacks(const exe::Command &c, size_t input) const {
+    return ctx.cache &&
+           (c.op == "matmul" || (c.op == "quantized_matmul" && input > 0) || (c.op == "expert_matmul" && input == 2));
+  }
+
   Status prepareCompute(const exe::Command &c, Step &step) {
     std::vector<TensorDesc> in, out;
     for (const auto *list : {&c.inputs, &c.outputs})
@@ -168,9 +174,7 @@ struct Executor::Impl {
         if (v.storage == exe::Storage::Weight) {
           uint8_t *p = nullptr;
           bool later = false;
-          // Products only pack their weight, and not even that when it was packed before.
-          bool packs = c.op == "matmul";
-          if (Status s = address(value, p, later, packs); !s)
+          if (Status s = address(value, p, later, onlyPacks(c, in.size())); !s)
             return s;
           d.constant = p;
           d.constantKey = ctx.weights->contentKey(v.index, prog.grid, v.offset);

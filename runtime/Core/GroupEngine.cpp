@@ -140,6 +140,7 @@ public:
     o.packedFolder = options.packedFolder;
     o.sharedPacks = env.fds.empty() ? -1 : env.fds[0];
     o.timeoutMs = options.timeoutMs;
+    o.memoryBefore = ownLoaded ? 0 : -1; // ranks that are threads share what there is
     return Rank::create(*loaded, files, native, o, env.rank, static_cast<uint8_t *>(arena), comm.get(), rank);
   }
 
@@ -154,6 +155,7 @@ public:
       if (Status s = run(entry, head, each, events); !s)
         return s;
     }
+    head.peakBytes = rank->peakBytes();
     reply.assign(reinterpret_cast<const char *>(&head), sizeof(head));
     append(reply, each);
     append(reply, events);
@@ -243,6 +245,7 @@ public:
       if (!parse(text, reply))
         return {Code::Internal, "a rank sent a reply that cannot be read"};
       weights.add(reply.weights);
+      peak = std::max(peak, reply.peakBytes);
     }
     return Status::ok();
   }
@@ -288,6 +291,7 @@ public:
     return offset < layout.stateEnd ? group->shared() + offset : nullptr;
   }
   WeightUse weightUse() const override { return weights; }
+  int64_t peakBytes() const override { return peak; }
 
 private:
   /// Uses of weights that several ranks have whole or in the same part.
@@ -322,6 +326,7 @@ private:
   std::unique_ptr<RankGroup> group;   ///< after what it borrows
   bool overlap = true;
   WeightUse weights;
+  int64_t peak = 0; ///< of ranks after loading
 };
 } // namespace
 

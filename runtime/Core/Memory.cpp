@@ -2,8 +2,11 @@
 #include "runtime/Core/Memory.h"
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
 #include <fstream>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
 namespace comm::rt {
 namespace {
@@ -33,6 +36,21 @@ Status requireMemory(int64_t bytes, const std::string &what, int64_t limit) {
     return Status::ok();
   auto mib = [](int64_t n) { return std::to_string(n / (1 << 20)) + " MiB"; };
   return {Code::OutOfMemory, what + " need " + mib(bytes) + ", this machine has at most " + mib(limit)};
+}
+
+int64_t residentBytes() {
+  int fd = ::open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return 0;
+  char text[4096];
+  ssize_t n = ::read(fd, text, sizeof(text) - 1);
+  ::close(fd);
+  text[std::max<ssize_t>(n, 0)] = 0;
+  int64_t kilobytes = 0;
+  for (const char *name : {"\nRssAnon:", "\nRssShmem:"})
+    if (const char *at = std::strstr(text, name))
+      kilobytes += std::strtoll(at + std::strlen(name), nullptr, 10);
+  return kilobytes * 1024;
 }
 
 } // namespace comm::rt

@@ -17,6 +17,7 @@ public:
   MpiEngine(const LoadedExecutable &loaded, const EngineOptions &options) : loaded(loaded), options(options) {}
 
   Status create(const WeightFiles *files, const NativeCode *native) {
+    int64_t memoryBefore = residentBytes();
     const exe::Grid &grid = programOf(loaded.exe.entries[0], options.reference).grid;
     if (Status s = mpi::MpiTransport::create({}, transport); !s)
       return s;
@@ -43,6 +44,7 @@ public:
       cpu = placement.cpus.front();
     RankOptions o{options.reference, options.computeThreads, placement, true};
     o.packedFolder = options.packedFolder;
+    o.memoryBefore = memoryBefore;
     Status s =
         Rank::create(loaded, files, native, o, transport->rank(), static_cast<uint8_t *>(arena), comm.get(), rank);
     for (size_t e = 0; s && e < loaded.exe.entries.size(); ++e)
@@ -65,6 +67,7 @@ public:
     if (Status s = rank->run(entry, staged.ins, staged.outs, counters, options.trace ? &trace : nullptr); !s)
       return giveUp(s);
     report.set(counters, rank->plannedCollectives(entry));
+    report.peakBytes = rank->peakBytes();
     report.bytesSent = transport->bytesSent() - sentBefore;
     report.events = trace.count;
     for (size_t i = 0; i < program.outputs.size(); ++i)
@@ -76,6 +79,7 @@ public:
 
   void setOverlap(bool on) override { rank->setOverlap(on); }
   WeightUse weightUse() const override { return rank->weightUse(); }
+  int64_t peakBytes() const override { return rank->peakBytes(); }
   bool pinned() const override { return cpu >= 0; }
   int32_t processRank() const override { return transport->rank(); }
 

@@ -10,6 +10,9 @@ void PackedStore::read(const std::string &name, char *out, int64_t bytes, const 
     return;
   }
   fill(out);
+  constexpr int64_t worthLooking = 1 << 20;
+  if (bytes >= worthLooking)
+    watch.look(); // what it was packed from may be a copy that goes now
   sums.packed += bytes;
   if (files && files->write(name, out, bytes))
     sums.kept += bytes;
@@ -22,7 +25,7 @@ PackedBytes PackedStore::provide(const ConstantName &constant, const std::string
   if (shared && constant.sharers > 1)
     if (PackedBytes packed = shared->provide(name, bytes, fillOrRead))
       return packed;
-  PackedBytes packed = PackedBytes::allocate(bytes);
+  PackedBytes packed = memory.allocate(bytes);
   fillOrRead(packed.data());
   return packed;
 }

@@ -3,6 +3,7 @@
 // huge pages; filled from the file that an earlier session left, or packed and then left there.
 //===----------------------------------------------------------------------===//
 #pragma once
+#include "runtime/Core/Memory.h"
 #include "runtime/Core/PackedFiles.h"
 #include "runtime/Core/SharedPacks.h"
 
@@ -17,8 +18,9 @@ struct PackedCounts {
 
 class PackedStore final : public PackStore {
 public:
-  /// All are borrowed and may be null.
-  PackedStore(PackedFiles *files, SharedPacks *shared) : files(files), shared(shared) {}
+  /// All are borrowed; `files` and `shared` may be null.
+  PackedStore(PackedFiles *files, SharedPacks *shared, MemoryWatch &watch)
+      : files(files), shared(shared), watch(watch) {}
   PackedBytes provide(const ConstantName &, const std::string &form, int64_t bytes, const PackFunction &fill) override;
   const PackedCounts &counts() const { return sums; }
 
@@ -26,6 +28,8 @@ private:
   void read(const std::string &name, char *out, int64_t bytes, const PackFunction &fill);
   PackedFiles *files;
   SharedPacks *shared;
+  MemoryWatch &watch;
+  PackMemory memory;
   PackedCounts sums;
 };
 

@@ -41,7 +41,7 @@ Status loadNativeCode(const exe::Executable &exe, std::unique_ptr<NativeCode> &o
 }
 
 Rank::Rank(const LoadedExecutable &loaded, const WeightFiles *files, const RankOptions &options)
-    : weights(loaded.exe, loaded.data, files),
+    : weights(loaded.exe, loaded.data, files), watch(options.memoryBefore),
       packedFiles(options.packedFolder.empty() ? nullptr
                                                : std::make_unique<PackedFiles>(options.packedFolder, loaded.hash)),
       team(std::max(1, options.threads), options.placement) {}
@@ -54,7 +54,7 @@ Status Rank::create(const LoadedExecutable &loaded, const WeightFiles *files, co
   if (options.sharedPacks >= 0)
     if (Status s = SharedPacks::attach(options.sharedPacks, out->sharedPacks); !s)
       return s;
-  out->store = std::make_unique<PackedStore>(out->packedFiles.get(), out->sharedPacks.get());
+  out->store = std::make_unique<PackedStore>(out->packedFiles.get(), out->sharedPacks.get(), out->watch);
   out->cache.setStore(out->store.get());
   RankContext context;
   context.rank = rank;
@@ -91,12 +91,17 @@ Status Rank::create(const LoadedExecutable &loaded, const WeightFiles *files, co
   out->use.perRank += out->weights.keptBytes();
   out->use.shared = out->cache.sharedBytes();
   out->use.packed = out->store->counts();
+  out->watch.look();
   return Status::ok();
 }
 
 Status Rank::run(size_t entry, const std::vector<const void *> &inputs, const std::vector<void *> &outputs,
                  RunCounters &counters, TraceBuffer *trace) {
-  return executors[entry]->run(inputs, outputs, counters, trace);
+  Status s = executors[entry]->run(inputs, outputs, counters, trace);
+  // Memory grows during first runs; a look takes as long as a small kernel.
+  if (++runs; (runs & (runs - 1)) == 0)
+    watch.look();
+  return s;
 }
 
 } // namespace comm::rt

@@ -15,6 +15,7 @@ struct RankOptions {
   std::string packedFolder; ///< of packed weights; empty: they are not kept on disk
   int sharedPacks = -1;     ///< memory file for weights that ranks share; borrowed
   int64_t timeoutMs = 60000;
+  int64_t memoryBefore = -1; ///< residentBytes() that are not this rank's; negative: it shares its process with others
 };
 
 /// Bytes of weights.
@@ -58,10 +59,13 @@ public:
   int64_t plannedCollectives(size_t entry) const { return executors[entry]->plannedCollectives(); }
   int64_t traceCapacity(size_t entry) const { return executors[entry]->traceCapacity(); }
   const WeightUse &weightUse() const { return use; }
+  /// Bytes of memory, as MemoryWatch, so far.
+  int64_t peakBytes() const { return watch.peak(); }
 
 private:
   Rank(const LoadedExecutable &loaded, const WeightFiles *files, const RankOptions &);
   WeightStore weights;
+  MemoryWatch watch;
   std::unique_ptr<PackedFiles> packedFiles;
   std::unique_ptr<SharedPacks> sharedPacks;
   std::unique_ptr<PackedStore> store;
@@ -69,6 +73,7 @@ private:
   Team team;
   std::vector<std::unique_ptr<Executor>> executors;
   WeightUse use;
+  uint64_t runs = 0;
 };
 
 } // namespace comm::rt

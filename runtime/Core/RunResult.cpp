@@ -10,6 +10,7 @@ void addReport(const RankReport &report, const std::vector<CollectiveTimes> &eac
   result.computeNs = std::max(result.computeNs, report.runNs - report.waitNs);
   result.bytesSent = std::max(result.bytesSent, report.bytesSent);
   result.collectives = std::min(result.collectives, report.collectives);
+  result.peakBytes = std::max(result.peakBytes, report.peakBytes);
   result.planned = std::max(result.planned, report.planned);
   int64_t inside = report.waitNs;
   for (const TraceEvent &event : trace)

@@ -249,6 +249,7 @@ void Session::stats(comm_session_stats &out) const {
   out.weight_bytes_packed = weights.packed.packed;
   out.weight_bytes_read = weights.packed.read;
   out.weight_bytes_kept = weights.packed.kept;
+  out.peak_bytes = std::max(engine->peakBytes(), last.peakBytes);
   out.ranks = programOf(loaded->exe.entries[0], options.reference).grid.ranks();
   out.rank = engine->processRank();
   for (const exe::Command &c : programOf(loaded->exe.entries[lastEntry], options.reference).commands)

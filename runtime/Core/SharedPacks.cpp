@@ -42,6 +42,14 @@ bool makeHuge(char *at, size_t bytes) {
 
 int64_t roundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
+/// Bytes of memory for a packed weight: whole huge pages where little is lost, else what is left over lies in small
+/// ones.
+int64_t roomFor(int64_t bytes) {
+  constexpr int64_t most = 32; // a part of so many may be lost
+  int64_t whole = roundUp(bytes, hugePage);
+  return whole - bytes <= bytes / most ? whole : roundUp(std::max<int64_t>(bytes, 1), page);
+}
+
 struct Mapping {
   char *p;
   size_t bytes;
@@ -145,7 +153,7 @@ Slot *SharedPacks::Impl::claim(uint64_t name, bool &mine) {
 
 PackedBytes SharedPacks::Impl::map(int64_t offset, int64_t bytes, bool writable) {
   int64_t alignment = bytes >= hugePage ? hugePage : page;
-  auto size = static_cast<size_t>(roundUp(std::max<int64_t>(bytes, 1), alignment)), room = size + alignment;
+  auto size = static_cast<size_t>(roomFor(bytes)), room = size + alignment;
   void *reserved = ::mmap(nullptr, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (reserved == MAP_FAILED)
     throw std::bad_alloc();
@@ -186,7 +194,7 @@ PackedBytes SharedPacks::provide(const std::string &name, int64_t bytes, const P
     futexWake(slot->state);
   };
   try {
-    int64_t size = roundUp(std::max<int64_t>(bytes, 1), bytes >= hugePage ? hugePage : page);
+    int64_t size = roomFor(bytes);
     // A place at a border of huge pages for all, so that large ones find theirs at one.
     slot->offset = impl->header().end.fetch_add(roundUp(size, hugePage));
     slot->bytes = bytes;
@@ -195,7 +203,7 @@ PackedBytes SharedPacks::provide(const std::string &name, int64_t bytes, const P
     PackedBytes packed = impl->map(slot->offset, bytes, true);
     publish(Placed);
     if (size >= hugePage)
-      (void)makeHuge(packed.data(), static_cast<size_t>(size)); // one that is not only costs time
+      (void)makeHuge(packed.data(), static_cast<size_t>(size / hugePage * hugePage)); // one that is not only costs time
     fill(packed.data());
     (void)::mprotect(packed.data(), static_cast<size_t>(size), PROT_READ);
     publish(Filled);

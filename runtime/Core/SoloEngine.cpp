@@ -9,6 +9,7 @@ public:
   SoloEngine(const LoadedExecutable &loaded, const EngineOptions &options) : loaded(loaded), options(options) {}
 
   Status create(const WeightFiles *files, const NativeCode *native) {
+    int64_t memoryBefore = residentBytes();
     if (Status s = arena.allocate(arenaBytes(loaded.exe, options.reference), "the arena"); !s)
       return s;
     Placement placement = placeRank(options.pinning, 0, 1, options.computeThreads, allowedCpus());
@@ -16,6 +17,7 @@ public:
       cpu = placement.cpus.front();
     RankOptions o{options.reference, options.computeThreads, placement};
     o.packedFolder = options.packedFolder;
+    o.memoryBefore = memoryBefore;
     return Rank::create(loaded, files, native, o, 0, arena.memory, nullptr, rank);
   }
 
@@ -34,6 +36,7 @@ public:
     staged.copyBack(program, outputs);
     RankReport report;
     report.set(counters, rank->plannedCollectives(entry));
+    report.peakBytes = rank->peakBytes();
     events.resize(static_cast<size_t>(trace.count));
     addReport(report, counters.each, std::move(events), 1, result);
     return Status::ok();
@@ -41,6 +44,7 @@ public:
 
   void setOverlap(bool on) override { rank->setOverlap(on); }
   WeightUse weightUse() const override { return rank->weightUse(); }
+  int64_t peakBytes() const override { return rank->peakBytes(); }
   bool pinned() const override { return cpu >= 0; }
 
 private:

@@ -29,6 +29,42 @@ PackedBytes PackedBytes::allocate(int64_t bytes) {
   return {std::move(memory), data, bytes};
 }
 
+/// Pages that nobody writes cost nothing: a chunk may be larger than what it will hold.
+class PackMemory::Chunk {
+public:
+  static constexpr int64_t huge = int64_t(2) << 20, least = int64_t(64) << 20;
+  explicit Chunk(int64_t bytes) : size((std::max(bytes, least) + huge - 1) / huge * huge), room(size + huge) {
+    base = mmap(nullptr, size_t(room), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED)
+      throw std::bad_alloc();
+    auto first = reinterpret_cast<uintptr_t>(base);
+    data = static_cast<char *>(base) + (huge - int64_t(first % huge)) % huge;
+    (void)madvise(data, size_t(size), MADV_HUGEPAGE); // a hint: refusal costs only time
+  }
+  ~Chunk() { munmap(base, size_t(room)); }
+  Chunk(const Chunk &) = delete;
+  Chunk &operator=(const Chunk &) = delete;
+  const int64_t size;
+  char *data = nullptr;
+
+private:
+  const int64_t room;
+  void *base = nullptr;
+};
+
+PackedBytes PackMemory::allocate(int64_t bytes) {
+  if (bytes < 0 || bytes > (int64_t(1) << 46))
+    throw std::bad_alloc();
+  int64_t rounded = (std::max<int64_t>(bytes, 1) + 63) / 64 * 64;
+  auto place =
+      std::find_if(places.begin(), places.end(), [&](const Place &p) { return p.chunk->size - p.used >= rounded; });
+  if (place == places.end())
+    place = places.insert(places.end(), {std::make_shared<Chunk>(rounded), 0});
+  char *data = place->chunk->data + place->used;
+  place->used += rounded;
+  return {place->chunk, data, bytes};
+}
+
 struct PackCache::Impl {
   PackStore *store = nullptr;
   std::map<uint64_t, ConstantName> names;

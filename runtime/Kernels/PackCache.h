@@ -49,6 +49,22 @@ private:
   bool isShared = false;
 };
 
+/// Memory for packed constants that live about as long as each other: they follow each other in huge pages, so that few
+/// bytes are lost at their ends. Not thread-safe; what it gave out may outlive it.
+class PackMemory {
+public:
+  /// Aligned to 64 bytes. Throws std::bad_alloc.
+  PackedBytes allocate(int64_t bytes);
+
+private:
+  class Chunk;
+  struct Place {
+    std::shared_ptr<Chunk> chunk;
+    int64_t used = 0;
+  };
+  std::vector<Place> places;
+};
+
 /// Writes every byte of a packed constant (also its padding: the bytes may be compared and kept). May throw
 /// std::bad_alloc.
 using PackFunction = std::function<void(char *out)>;

@@ -72,6 +72,8 @@ std::string jsonText(const Report &r) {
   out["weight_bytes_packed"] = s.weight_bytes_packed;
   out["weight_bytes_read"] = s.weight_bytes_read;
   out["weight_bytes_kept"] = s.weight_bytes_kept;
+  if (s.peak_bytes > 0)
+    out["peak_bytes"] = s.peak_bytes;
   out["interpreted_kernels"] = s.interpreted;
   out["compute_ms"] = s.compute_ms;
   addTimes(out, s.communication_ms, s.hidden_ms, s.exposed_ms, s.late_ms);

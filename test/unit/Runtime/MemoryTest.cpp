@@ -1,6 +1,10 @@
 //===- MemoryTest.cpp - what does not fit is refused before it starts -----===//
 #include "runtime/Core/Memory.h"
 #include "RuntimeTest.h"
+#include "runtime/Kernels/PackCache.h"
+#include <cstring>
+#include <new>
+#include <sys/mman.h>
 
 using namespace comm::test;
 using comm::rt::Code;
@@ -18,6 +22,43 @@ TEST(Memory, SaysHowMuchIsMissing) {
   comm::rt::Status s = comm::rt::requireMemory(int64_t(300) << 20, "arenas", int64_t(200) << 20);
   EXPECT_EQ(s.code, Code::OutOfMemory);
   EXPECT_EQ(s.text, "arenas need 300 MiB, this machine has at most 200 MiB");
+}
+
+// What was touched counts, what was only asked for does not; the most stays.
+TEST(Memory, WatchSeesWhatIsTouched) {
+  constexpr size_t bytes = size_t(32) << 20;
+  comm::rt::MemoryWatch watch(comm::rt::residentBytes()), never(-1);
+  auto *p = static_cast<char *>(::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(static_cast<void *>(p), MAP_FAILED);
+  watch.look();
+  EXPECT_LT(watch.peak(), int64_t(bytes) / 2);
+  std::memset(p, 1, bytes);
+  watch.look();
+  never.look();
+  ::munmap(p, bytes);
+  watch.look();
+  EXPECT_NEAR(static_cast<double>(watch.peak()), static_cast<double>(bytes), 8e6);
+  EXPECT_EQ(never.peak(), 0);
+}
+
+// Packed weights follow each other; large ones have memory of their own.
+TEST(Memory, PacksFollowEachOther) {
+  comm::rt::PackedBytes first, second, large, small;
+  {
+    comm::rt::PackMemory memory;
+    first = memory.allocate(100);
+    large = memory.allocate(int64_t(100) << 20);
+    second = memory.allocate(int64_t(5) << 20);
+    small = memory.allocate(0);
+    EXPECT_THROW((void)memory.allocate(-1), std::bad_alloc);
+    EXPECT_THROW((void)memory.allocate(int64_t(1) << 60), std::bad_alloc);
+  }
+  EXPECT_EQ(second.data(), first.data() + 128);
+  EXPECT_EQ(small.data(), second.data() + second.bytes());
+  for (const comm::rt::PackedBytes &p : {first, second, large, small}) {
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(p.data()) % 64, 0u);
+    std::memset(p.data(), 1, static_cast<size_t>(p.bytes())); // outlives what gave it
+  }
 }
 
 // An arena of 32 TiB, on one rank and on two.
