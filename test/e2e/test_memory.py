@@ -67,7 +67,8 @@ def test_memory_is_as_predicted(ranks, home, tmp_path):
         stats = session.stats()
     assert stats["weight_bytes"] == pytest.approx(predicted["weight_bytes_per_rank"], rel=0.05)
     assert stats["arena_bytes"] == predicted["arena_bytes_per_rank"]
-    ports = predicted["peak_bytes_per_rank"] - predicted["weight_bytes_per_rank"] - predicted["arena_bytes_per_rank"]
+    private = predicted["weight_bytes_per_rank"] - predicted["mapped_bytes_per_rank"]
+    ports = predicted["held_bytes_per_rank"] - private - predicted["arena_bytes_per_rank"]
     assert 0 < ports < 1 << 20
 
 
