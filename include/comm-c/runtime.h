@@ -113,6 +113,9 @@ typedef struct {
    * largest over ranks. Of one rank in this process, or over MPI: what the process grew by since the session was made.
    * 0: not known, as of ranks that are threads. */
   int64_t peak_bytes;
+  /* Inputs and outputs in the last run: bytes copied between the caller's buffers and memory that the ranks see, and by
+   * the ranks between whole tensors and their parts, over all ranks. */
+  int64_t bytes_passed, bytes_parted;
 } comm_session_stats;
 
 /* One collective of the last run; times as in comm_session_stats, mean over ranks. */

@@ -58,7 +58,7 @@ class _Stats(ctypes.Structure):
                 ("ranks", c_int64), ("compute_ms", c_double), ("communication_ms", c_double), ("hidden_ms", c_double), ("exposed_ms", c_double),
                 ("late_ms", c_double), ("rank", c_int64), ("kernels", c_int64), ("interpreted", c_int64), ("pinned", c_int64), ("outside_ms", c_double),
                 ("weight_bytes_shared", c_int64), ("weight_bytes_packed", c_int64), ("weight_bytes_read", c_int64), ("weight_bytes_kept", c_int64),
-                ("peak_bytes", c_int64)]
+                ("peak_bytes", c_int64), ("bytes_passed", c_int64), ("bytes_parted", c_int64)]
 
 
 def _library() -> ctypes.CDLL:

@@ -16,13 +16,6 @@ std::string typeText(exe::DType dtype, const exe::Shape &shape) {
 
 int64_t bytesOf(const exe::Port &p) { return exe::byteSize(p.dtype, p.shape); }
 
-/// Finds a port by name; the ports of a state were checked when the file was read, of a stranger's file nothing is.
-bool find(const std::vector<exe::Port> &ports, const std::string &name, size_t &out) {
-  auto it = std::find_if(ports.begin(), ports.end(), [&](const exe::Port &p) { return p.name == name; });
-  out = static_cast<size_t>(it - ports.begin());
-  return it != ports.end();
-}
-
 /// Copies a tensor into one that differs along `axis` only: its first or last positions, zeros where it has none.
 void moveAlong(size_t axis, const exe::Port &port, const exe::Shape &shape, bool last, const uint8_t *from,
                uint8_t *to) {
@@ -40,17 +33,15 @@ void moveAlong(size_t axis, const exe::Port &port, const exe::Shape &shape, bool
 
 CarriedState::CarriedState(const LoadedExecutable &loaded, bool reference, Engine &engine)
     : loaded(loaded), reference(reference), engine(engine) {
+  if (engine.partRanks() > 0)
+    residents = residentStates(loaded.exe, reference);
   for (size_t e = 0; e < loaded.exe.entries.size(); ++e) {
-    pairs.emplace_back();
-    for (const exe::StatePair &s : loaded.exe.entries[e].states) {
-      Pair pair{s.input, 0, 0};
-      if (!find(program(e).inputs, s.input, pair.input) || !find(program(e).outputs, s.output, pair.output))
-        continue;
-      size_t in = static_cast<size_t>(bytesOf(program(e).inputs[pair.input])),
-             out = static_cast<size_t>(bytesOf(program(e).outputs[pair.output]));
-      largest[0][s.input] = std::max(largest[0][s.input], in);
-      largest[1][s.input] = std::max(largest[1][s.input], out);
-      pairs.back().push_back(std::move(pair));
+    pairs.push_back(statesOf(loaded.exe.entries[e], program(e)));
+    for (const StateUse &use : pairs.back()) {
+      size_t in = static_cast<size_t>(bytesOf(program(e).inputs[use.input])),
+             out = static_cast<size_t>(bytesOf(program(e).outputs[use.output]));
+      largest[0][use.name] = std::max(largest[0][use.name], in);
+      largest[1][use.name] = std::max(largest[1][use.name], out);
     }
   }
 }
@@ -58,8 +49,48 @@ CarriedState::CarriedState(const LoadedExecutable &loaded, bool reference, Engin
 void CarriedState::setMode(comm_state_mode value) {
   mode = value;
   reset();
-  if (mode == COMM_STATE_NONE)
+  if (mode == COMM_STATE_NONE) {
     memories.clear();
+    parts.clear();
+    ownParts.clear();
+  }
+}
+
+void CarriedState::reset() {
+  kept.clear();
+  for (auto &[name, state] : parts)
+    state.forget();
+}
+
+Status CarriedState::residentOf(const std::string &name, ResidentState *&out) {
+  auto it = parts.find(name);
+  if (it == parts.end()) {
+    ResidentState::Place place{engine.partMemory(name), ResidentState::strideFor(residents.at(name)),
+                               engine.partRanks()};
+    if (!place.memory) {
+      auto pages = std::make_unique<Pages>();
+      if (Status s = pages->allocate(static_cast<int64_t>(place.stride) * place.ranks, "a state"); !s)
+        return s;
+      place.memory = pages->memory;
+      ownParts.push_back(std::move(pages));
+    }
+    it = parts.emplace(name, ResidentState(place)).first;
+  }
+  out = &it->second;
+  return Status::ok();
+}
+
+/// Of what is carried; null when there is nothing.
+const exe::Shape *CarriedState::shapeOf(const std::string &name, exe::DType &dtype) const {
+  if (auto it = parts.find(name); it != parts.end() && it->second.there()) {
+    dtype = it->second.dtype();
+    return &it->second.shape();
+  }
+  auto it = kept.find(name);
+  if (it == kept.end())
+    return nullptr;
+  dtype = it->second.dtype;
+  return &it->second.shape;
 }
 
 Status CarriedState::set(const comm_tensor &t) {
@@ -67,7 +98,7 @@ Status CarriedState::set(const comm_tensor &t) {
     return {Code::InvalidArgument, "the session carries no state: comm_session_keep_state comes first"};
   std::string name = t.name ? t.name : "";
   for (size_t e = 0; e < pairs.size(); ++e)
-    for (const Pair &pair : pairs[e]) {
+    for (const StateUse &pair : pairs[e]) {
       if (pair.name != name)
         continue;
       const exe::Port &port = program(e).inputs[pair.input];
@@ -85,6 +116,13 @@ Status CarriedState::set(const comm_tensor &t) {
       if (t.bytes != bytes || (bytes > 0 && !t.data))
         return {Code::InvalidArgument, "state '" + name + "': its shape needs " + std::to_string(bytes) +
                                            " bytes, the buffer has " + std::to_string(t.data ? t.bytes : 0)};
+      if (residents.count(name)) {
+        ResidentState *state;
+        if (Status s = residentOf(name, state); !s)
+          return s;
+        state->set(port, shape, t.data, bytes);
+        return Status::ok();
+      }
       Kept fresh{port.dtype, std::move(shape), nullptr, std::vector<uint8_t>(bytes)};
       if (bytes > 0)
         std::memcpy(fresh.own.data(), t.data, bytes);
@@ -96,21 +134,25 @@ Status CarriedState::set(const comm_tensor &t) {
 }
 
 Status CarriedState::get(const char *input, comm_tensor &out) const {
-  auto it = kept.find(input ? input : "");
-  if (it == kept.end())
-    return {Code::InvalidArgument, "the session carries no state '" + std::string(input ? input : "") + "'"};
-  const Kept &state = it->second;
-  auto bytes = static_cast<size_t>(exe::byteSize(state.dtype, state.shape));
+  std::string name = input ? input : "";
+  exe::DType dtype;
+  const exe::Shape *shape = shapeOf(name, dtype);
+  if (!shape)
+    return {Code::InvalidArgument, "the session carries no state '" + name + "'"};
+  auto bytes = static_cast<size_t>(exe::byteSize(dtype, *shape));
   if (out.data && out.bytes < bytes)
-    return {Code::InvalidArgument, "state '" + it->first + "' is " + typeText(state.dtype, state.shape) + " of " +
+    return {Code::InvalidArgument, "state '" + name + "' is " + typeText(dtype, *shape) + " of " +
                                        std::to_string(bytes) + " bytes, the buffer has " + std::to_string(out.bytes)};
   void *to = out.data;
-  if (to && bytes > 0)
-    std::memcpy(to, state.at, bytes);
-  out = {it->first.c_str(),
-         static_cast<comm_dtype>(state.dtype),
-         static_cast<int32_t>(state.shape.size()),
-         state.shape.data(),
+  auto resident = parts.find(name);
+  if (to && bytes > 0 && resident != parts.end())
+    resident->second.get(to);
+  else if (to && bytes > 0)
+    std::memcpy(to, kept.at(name).at, bytes);
+  out = {largest[0].find(name)->first.c_str(),
+         static_cast<comm_dtype>(dtype),
+         static_cast<int32_t>(shape->size()),
+         shape->data(),
          to,
          bytes};
   return Status::ok();
@@ -119,12 +161,12 @@ Status CarriedState::get(const char *input, comm_tensor &out) const {
 std::vector<void *> CarriedState::offer(size_t entry, bool outputs) const {
   std::vector<void *> ports((outputs ? program(entry).outputs : program(entry).inputs).size(), nullptr);
   if (mode != COMM_STATE_NONE)
-    for (const Pair &pair : pairs[entry])
+    for (const StateUse &pair : pairs[entry])
       ports[outputs ? pair.output : pair.input] = &standIn;
   return ports;
 }
 
-Status CarriedState::memoryOf(size_t entry, const Pair &pair, Memory *&out) {
+Status CarriedState::memoryOf(size_t entry, const StateUse &pair, Memory *&out) {
   Memory &m = memories[pair.name];
   out = &m;
   if (m.in)
@@ -147,27 +189,27 @@ Status CarriedState::memoryOf(size_t entry, const Pair &pair, Memory *&out) {
   return Status::ok();
 }
 
-Status CarriedState::check(size_t entry, const Pair &pair, std::vector<size_t> &differing) const {
+Status CarriedState::check(size_t entry, const StateUse &pair, std::vector<size_t> &differing) const {
   const exe::Port &port = program(entry).inputs[pair.input];
-  auto it = kept.find(pair.name);
-  if (it == kept.end())
+  exe::DType dtype;
+  const exe::Shape *shape = shapeOf(pair.name, dtype);
+  if (!shape)
     return Status::ok();
-  const Kept &state = it->second;
-  bool sameRank = state.shape.size() == port.shape.size();
+  bool sameRank = shape->size() == port.shape.size();
   for (size_t d = 0; sameRank && d < port.shape.size(); ++d)
-    if (state.shape[d] != port.shape[d])
+    if ((*shape)[d] != port.shape[d])
       differing.push_back(d);
-  if (state.dtype == port.dtype && sameRank && differing.size() <= (mode == COMM_STATE_EXACT ? 0u : 1u))
+  if (dtype == port.dtype && sameRank && differing.size() <= (mode == COMM_STATE_EXACT ? 0u : 1u))
     return Status::ok();
   return {Code::InvalidArgument,
-          "state '" + pair.name + "' is " + typeText(state.dtype, state.shape) + ", entry '" +
-              loaded.exe.entries[entry].name + "' takes " + typeText(port.dtype, port.shape) +
+          "state '" + pair.name + "' is " + typeText(dtype, *shape) + ", entry '" + loaded.exe.entries[entry].name +
+              "' takes " + typeText(port.dtype, port.shape) +
               (differing.size() == 1 ? ": keep the first or the last positions (comm_session_keep_state), give the "
                                        "input, or reset the state"
                                      : ": give the input, or reset the state")};
 }
 
-void CarriedState::move(size_t entry, const Pair &pair, const std::vector<size_t> &differing, Memory &m) {
+void CarriedState::move(size_t entry, const StateUse &pair, const std::vector<size_t> &differing, Memory &m) {
   const exe::Port &port = program(entry).inputs[pair.input];
   auto it = kept.find(pair.name);
   if (it == kept.end()) {
@@ -195,34 +237,61 @@ void CarriedState::move(size_t entry, const Pair &pair, const std::vector<size_t
   state.own.clear();
 }
 
-Status CarriedState::load(size_t entry, std::vector<void *> &in, std::vector<void *> &out) {
+Status CarriedState::loadWhole(size_t entry, const StateUse &pair, const std::vector<size_t> &differing,
+                               std::vector<void *> &in, std::vector<void *> &out) {
+  bool reads = in[pair.input] == &standIn, writes = out[pair.output] == &standIn;
+  if (!reads && !writes && !memories.count(pair.name))
+    return Status::ok();
+  Memory *m;
+  if (Status s = memoryOf(entry, pair, m); !s)
+    return s;
+  if (reads) {
+    move(entry, pair, differing, *m);
+    in[pair.input] = m->in;
+  }
+  // What the caller gives or asks for passes through the engine's memory too. Should the call fail, the state is to be
+  // what it was.
+  auto it = kept.find(pair.name);
+  if (it != kept.end() &&
+      ((it->second.at == m->out && (writes || m->engines)) || (it->second.at == m->in && !reads && m->engines))) {
+    Kept &state = it->second;
+    state.own.assign(state.at, state.at + exe::byteSize(state.dtype, state.shape));
+    state.at = state.own.data();
+  }
+  if (writes)
+    out[pair.output] = m->out;
+  return Status::ok();
+}
+
+Status CarriedState::load(size_t entry, std::vector<void *> &in, std::vector<void *> &out, PartPorts &partPorts) {
   if (mode == COMM_STATE_NONE)
     return Status::ok();
-  std::vector<std::vector<size_t>> differing(pairs[entry].size());
-  for (size_t i = 0; i < differing.size(); ++i)
-    if (const Pair &pair = pairs[entry][i]; in[pair.input] == &standIn)
-      if (Status s = check(entry, pair, differing[i]); !s)
+  const std::vector<StateUse> &uses = pairs[entry];
+  std::vector<std::vector<size_t>> differing(uses.size());
+  for (size_t i = 0; i < uses.size(); ++i)
+    if (in[uses[i].input] == &standIn)
+      if (Status s = check(entry, uses[i], differing[i]); !s)
         return s;
-  for (size_t i = 0; i < differing.size(); ++i) {
-    const Pair &pair = pairs[entry][i];
-    bool reads = in[pair.input] == &standIn, writes = out[pair.output] == &standIn;
-    if (!reads && !writes)
+  asked.assign(uses.size(), nullptr);
+  partPorts.inputs.resize(in.size());
+  partPorts.outputs.resize(out.size());
+  for (size_t i = 0; i < uses.size(); ++i) {
+    const StateUse &use = uses[i];
+    if (!residents.count(use.name)) {
+      if (Status s = loadWhole(entry, use, differing[i], in, out); !s)
+        return s;
       continue;
-    Memory *m;
-    if (Status s = memoryOf(entry, pair, m); !s)
+    }
+    ResidentState *state;
+    if (Status s = residentOf(use.name, state); !s)
       return s;
-    if (reads) {
-      move(entry, pair, differing[i], *m);
-      in[pair.input] = m->in;
-    }
-    auto it = kept.find(pair.name);
-    if (writes && it != kept.end() && it->second.at == m->out) {
-      Kept &state = it->second; // the caller gave the input: if the call fails, the state is to be what it was
-      state.own.assign(m->out, m->out + exe::byteSize(state.dtype, state.shape));
-      state.at = state.own.data();
-    }
-    if (writes)
-      out[pair.output] = m->out;
+    asked[i] = out[use.output] == &standIn ? nullptr : out[use.output];
+    uint8_t *from, *to;
+    state->load(program(entry), use, in[use.input] == &standIn ? nullptr : in[use.input], mode == COMM_STATE_LAST, from,
+                to);
+    in[use.input] = from;
+    out[use.output] = to;
+    partPorts.inputs[use.input] = partPorts.outputs[use.output] = state->stride();
   }
   return Status::ok();
 }
@@ -230,8 +299,16 @@ Status CarriedState::load(size_t entry, std::vector<void *> &in, std::vector<voi
 void CarriedState::keep(size_t entry, const std::vector<void *> &out) {
   if (mode == COMM_STATE_NONE)
     return;
-  for (const Pair &pair : pairs[entry]) {
+  for (size_t i = 0; i < pairs[entry].size(); ++i) {
+    const StateUse &pair = pairs[entry][i];
     const exe::Port &port = program(entry).outputs[pair.output];
+    if (residents.count(pair.name)) {
+      ResidentState &state = parts.at(pair.name);
+      state.keep(program(entry), pair, static_cast<uint8_t *>(out[pair.output]));
+      if (asked[i])
+        state.get(asked[i]);
+      continue;
+    }
     Kept state{port.dtype, port.shape, static_cast<uint8_t *>(out[pair.output]), {}};
     auto m = memories.find(pair.name);
     if (m == memories.end() || state.at != m->second.out) { // in the caller's buffer

@@ -31,6 +31,7 @@ struct RunCounters {
   int64_t collectives = 0;           ///< finished
   int64_t waitNs = 0;                ///< compute blocked on communication
   int64_t runNs = 0;                 ///< the whole run of this rank
+  int64_t partBytes = 0;             ///< copied between whole inputs and outputs and this rank's part
   std::vector<CollectiveTimes> each; ///< in the order of issue; every collective of the program
 };
 

@@ -25,13 +25,15 @@ struct RunResult {
   int64_t outsideNs = 0;             ///< largest over ranks, when tracing: the run less its commands
   int64_t stepNs = 0;                ///< of the ranks' work alone; 0: what the caller measures
   int64_t peakBytes = 0;             ///< Rank::peakBytes, largest over ranks
+  int64_t passedBytes = 0;           ///< copied between the caller's buffers and memory of the ranks
+  int64_t partBytes = 0;             ///< over all ranks: copied between whole tensors and their parts
   std::vector<CollectiveTimes> each; ///< mean over ranks
   std::vector<std::vector<TraceEvent>> trace;
 };
 
 /// What a rank says after a run, besides the times of its collectives and its trace. Plain data: it crosses processes.
 struct RankReport {
-  int64_t waitNs = 0, runNs = 0, collectives = 0, planned = 0, bytesSent = 0;
+  int64_t waitNs = 0, runNs = 0, collectives = 0, planned = 0, bytesSent = 0, partBytes = 0;
   WeightUse weights;
   int64_t events = 0;    ///< of the trace
   int64_t peakBytes = 0; ///< Rank::peakBytes
@@ -39,6 +41,7 @@ struct RankReport {
     waitNs = c.waitNs;
     runNs = c.runNs;
     collectives = c.collectives;
+    partBytes = c.partBytes;
     planned = plannedCollectives;
   }
 };
@@ -51,10 +54,10 @@ Status checkPlanned(const RunResult &);
 class Engine {
 public:
   virtual ~Engine() = default;
-  /// Whole tensors by port number, `bytes` as the ports say, any alignment. One call at a time. After a failure of a
-  /// rank every later call fails.
+  /// Whole tensors by port number, `bytes` as the ports say, any alignment; those of `parts` are the part of rank 0 in
+  /// partMemory(). One call at a time. After a failure of a rank every later call fails.
   virtual Status run(size_t entry, const std::vector<const void *> &inputs, const std::vector<void *> &outputs,
-                     RunResult &) = 0;
+                     const PartPorts &parts, RunResult &) = 0;
   /// False: every collective that the program starts is executed at once, for comparison.
   virtual void setOverlap(bool on) = 0;
   virtual WeightUse weightUse() const = 0;
@@ -63,6 +66,11 @@ public:
   /// Where the engine itself reads or writes a state port, the same for all entries that have the state; what lies
   /// there stays until a run writes it. Null: it works on the caller's buffers.
   virtual void *stateMemory(size_t /*entry*/, size_t /*port*/, bool /*output*/) { return nullptr; }
+  /// Ranks whose parts of a state can stay with them, here or in memory that this process sees; 0: none.
+  virtual int64_t partRanks() const { return 0; }
+  /// Memory for the parts of one of residentStates(), ResidentState::strideFor() for each rank; null: any of this
+  /// process will do. Nothing else may be in use as stateMemory() of that state meanwhile.
+  virtual uint8_t *partMemory(const std::string & /*state*/) { return nullptr; }
   /// The rank that this process is; 0 where it hosts all of them.
   virtual int32_t processRank() const { return 0; }
 };

@@ -32,10 +32,12 @@ struct Patch {
 struct PortState {
   const exe::Port *port;
   PortTransfer transfer;
-  bool direct = false; ///< replicated: the whole tensor is the local one
+  int64_t piece = -1;  ///< where this rank's part lies in the whole tensor, which it then uses in place
   bool writer = false; ///< of outputs
-  Bytes local;         ///< when not direct, or an output that another rank writes
+  Bytes local;         ///< for what is no such piece, or an output that another rank writes
   int64_t bytes = 0;   ///< of the local part
+  bool part = false;   ///< in this run: what is given is the local part
+  uint8_t *given = nullptr, *now = nullptr; ///< in this run: what is given; the local part
 };
 } // namespace
 
@@ -48,16 +50,18 @@ struct Executor::Impl {
     for (auto [ports, states] : {std::make_pair(&prog.inputs, &ins), std::make_pair(&prog.outputs, &outs)})
       for (const exe::Port &port : *ports) {
         PortState s{&port, PortTransfer(port, prog.grid, ctx.rank)};
-        s.direct = s.transfer.direct();
+        s.piece = s.transfer.piece();
         s.writer = s.transfer.writes() || ctx.ownOutputs;
         s.bytes = s.transfer.localBytes();
         auto index = static_cast<int64_t>(states->size());
         // An input needs room for its part unless it is used in place; an output, where commands write to its storage.
-        bool own = states == &ins ? !s.direct && port.value >= 0
-                                  : (!s.direct || !s.writer) &&
-                                        std::any_of(prog.values.begin(), prog.values.end(), [&](const exe::Value &v) {
-                                          return v.storage == exe::Storage::Output && v.index == index;
-                                        });
+        bool own =
+            states == &ins
+                ? s.piece < 0 && port.value >= 0
+                : (s.piece < 0 || !s.writer) &&
+                      std::any_of(
+                          prog.values.begin(), prog.values.end(),
+                          [&](const exe::Value &v) { return v.storage == exe::Storage::Output && v.index == index; });
         if (own)
           if (Status st = allocate(s.bytes, s.local, "a part of an input or output"); !st)
             return st;
@@ -82,9 +86,8 @@ struct Executor::Impl {
       out = const_cast<uint8_t *>(bytes) + v.offset; // validate() has refused writes to weights
       return Status::ok();
     }
-    const PortState &s = (v.storage == exe::Storage::Input ? ins : outs)[v.index];
-    later = !s.local;
-    out = later ? nullptr : s.local.get() + v.offset;
+    later = true;
+    out = nullptr;
     return Status::ok();
   }
 
@@ -306,9 +309,7 @@ struct Executor::Impl {
   //===--- run ------------------------------------------------------------===//
   /// Address of an input or output value during a run.
   uint8_t *runAddress(const exe::Value &v) const {
-    return (v.storage == exe::Storage::Input ? static_cast<uint8_t *>(const_cast<void *>((*wholeIns)[v.index]))
-                                             : static_cast<uint8_t *>((*wholeOuts)[v.index])) +
-           v.offset;
+    return (v.storage == exe::Storage::Input ? ins : outs)[static_cast<size_t>(v.index)].now + v.offset;
   }
   uint8_t *valueAddress(int32_t index) {
     uint8_t *p = nullptr;
@@ -317,29 +318,49 @@ struct Executor::Impl {
     return !s ? nullptr : later ? runAddress(prog.values[index]) : p;
   }
 
-  void loadInputs() {
-    for (size_t i = 0; i < ins.size(); ++i) {
-      const PortState &s = ins[i];
+  /// Where every input and output lies in this run, and which copies of states need not be made.
+  void placePorts(const std::vector<const void *> &inputs, const std::vector<void *> &outputs, const PartPorts &parts) {
+    auto place = [](PortState &s, void *given, size_t stride) {
+      s.part = stride > 0;
+      s.given = static_cast<uint8_t *>(given);
+      s.now = s.part ? s.given : s.local ? s.local.get() : s.piece >= 0 ? s.given + s.piece : nullptr;
+    };
+    for (size_t i = 0; i < ins.size(); ++i)
+      place(ins[i], const_cast<void *>(inputs[i]), PartPorts::stride(parts.inputs, i));
+    for (size_t i = 0; i < outs.size(); ++i)
+      place(outs[i], outputs[i], PartPorts::stride(parts.outputs, i));
+    for (const Patch &p : patches)
+      steps[static_cast<size_t>(p.step)].operands[static_cast<size_t>(p.operand)] = runAddress(prog.values[p.value]);
+    for (const StateUse &use : ctx.states)
+      if (use.growth.copy >= 0)
+        steps[static_cast<size_t>(use.growth.copy)].idle =
+            ins[use.input].part && outs[use.output].part && ins[use.input].now == outs[use.output].now;
+  }
+
+  void loadInputs(RunCounters &counters) {
+    for (const PortState &s : ins) {
       if (s.port->value < 0)
         continue;
-      const auto *whole = static_cast<const uint8_t *>((*wholeIns)[i]);
-      if (s.local)
-        s.transfer.toLocal(whole, s.local.get());
+      if (!s.part && s.local) {
+        s.transfer.toLocal(s.given, s.local.get());
+        counters.partBytes += s.bytes;
+      }
       const exe::Value &v = prog.values[s.port->value];
       if (v.storage == exe::Storage::Arena)
-        std::memcpy(ctx.arena + v.offset, s.local ? s.local.get() : whole, static_cast<size_t>(s.bytes));
+        std::memcpy(ctx.arena + v.offset, s.now, static_cast<size_t>(s.bytes));
     }
   }
 
-  void storeOutputs() {
-    for (size_t i = 0; i < outs.size(); ++i) {
-      const PortState &s = outs[i];
-      if (!s.writer)
-        continue;
-      auto *whole = static_cast<uint8_t *>((*wholeOuts)[i]);
+  void storeOutputs(RunCounters &counters) {
+    for (const PortState &s : outs) {
       const uint8_t *local = valueAddress(s.port->value);
-      if (s.direct ? local != whole : true)
-        s.transfer.toWhole(local, whole);
+      if (s.part ? local == s.given : !s.writer || (s.piece >= 0 && local == s.given + s.piece))
+        continue;
+      if (s.part)
+        std::memcpy(s.given, local, static_cast<size_t>(s.bytes));
+      else
+        s.transfer.toWhole(local, s.given);
+      counters.partBytes += s.bytes;
     }
   }
 
@@ -398,6 +419,8 @@ struct Executor::Impl {
   }
 
   Status runStep(Step &step, RunCounters &counters, TraceBuffer *trace) {
+    if (step.idle)
+      return Status::ok();
     // The clock is read for communication always (waiting is a result of every run), for compute only when tracing.
     bool communicates = step.kind != StepKind::Kernel && step.kind != StepKind::Native;
     int64_t begin = communicates || trace ? traceNowNs() : 0;
@@ -433,17 +456,14 @@ struct Executor::Impl {
       }
   }
 
-  Status run(const std::vector<const void *> &inputs, const std::vector<void *> &outputs, RunCounters &counters,
-             TraceBuffer *trace) {
+  Status run(const std::vector<const void *> &inputs, const std::vector<void *> &outputs, const PartPorts &parts,
+             RunCounters &counters, TraceBuffer *trace) {
     int64_t begin = traceNowNs();
-    wholeIns = &inputs;
-    wholeOuts = &outputs;
     waits.clear();
     spans.assign(static_cast<size_t>(planned), {});
     counters.each.assign(static_cast<size_t>(planned), {});
-    for (const Patch &p : patches)
-      steps[static_cast<size_t>(p.step)].operands[static_cast<size_t>(p.operand)] = runAddress(prog.values[p.value]);
-    loadInputs();
+    placePorts(inputs, outputs, parts);
+    loadInputs(counters);
     for (size_t i = 0, next = 0; i < steps.size(); i = next) {
       Status s;
       if (!chains.run(i, steps, *ctx.team, trace, next, s)) {
@@ -455,7 +475,7 @@ struct Executor::Impl {
         return s;
       }
     }
-    storeOutputs();
+    storeOutputs(counters);
     if (counters.collectives != planned)
       return {Code::Internal, "executed " + std::to_string(counters.collectives) + " collectives of " +
                                   std::to_string(planned) + " planned"};
@@ -476,8 +496,6 @@ struct Executor::Impl {
   bool overlap = true;
   std::vector<CollectiveSpan> spans; ///< of this run, by ticket
   std::vector<Interval> waits;       ///< of this run, in order
-  const std::vector<const void *> *wholeIns = nullptr;
-  const std::vector<void *> *wholeOuts = nullptr;
 };
 
 Executor::Executor() = default;
@@ -504,9 +522,9 @@ Status Executor::prepare(const exe::Program &program, const exe::Executable &exe
   return Status::ok();
 }
 
-Status Executor::run(const std::vector<const void *> &inputs, const std::vector<void *> &outputs, RunCounters &counters,
-                     TraceBuffer *trace) {
-  return impl->run(inputs, outputs, counters, trace);
+Status Executor::run(const std::vector<const void *> &inputs, const std::vector<void *> &outputs,
+                     const PartPorts &parts, RunCounters &counters, TraceBuffer *trace) {
+  return impl->run(inputs, outputs, parts, counters, trace);
 }
 void Executor::setOverlap(bool on) { impl->overlap = on; }
 int64_t Executor::plannedCollectives() const { return impl->planned; }

@@ -5,6 +5,7 @@
 #pragma once
 #include "runtime/Core/CommQueue.h"
 #include "runtime/Core/NativeObject.h"
+#include "runtime/Core/StateUse.h"
 #include "runtime/Core/Team.h"
 #include "runtime/Core/Trace.h"
 #include "runtime/Core/Weights.h"
@@ -12,6 +13,13 @@
 #include <memory>
 
 namespace comm::rt {
+
+/// Ports of a run that come as every rank's part, in memory of its own: by port, the bytes from one rank's part to the
+/// next one's; 0 or missing: the whole tensor.
+struct PartPorts {
+  std::vector<size_t> inputs, outputs;
+  static size_t stride(const std::vector<size_t> &list, size_t port) { return port < list.size() ? list[port] : 0; }
+};
 
 /// What a rank's programs share. Borrowed for the life of the executor.
 struct RankContext {
@@ -25,6 +33,7 @@ struct RankContext {
   Team *team = nullptr;
   CommQueue *comm = nullptr; ///< null: every group must be one rank
   bool ownOutputs = false;   ///< see RankOptions
+  std::vector<StateUse> states;
 };
 
 class Executor {
@@ -35,10 +44,10 @@ public:
                         std::unique_ptr<Executor> &out);
 
   /// One run. `inputs` and `outputs` are whole tensors by port number, aligned to their elements, visible to all ranks;
-  /// every rank writes its own share of the outputs, so they are complete when all ranks are done. `trace` may be null.
-  /// A step that executed another number of collectives than planned fails.
-  Status run(const std::vector<const void *> &inputs, const std::vector<void *> &outputs, RunCounters &,
-             TraceBuffer *trace);
+  /// every rank writes its own share of the outputs, so they are complete when all ranks are done. Ports of `parts` are
+  /// this rank's part. `trace` may be null. A step that executed another number of collectives than planned fails.
+  Status run(const std::vector<const void *> &inputs, const std::vector<void *> &outputs, const PartPorts &parts,
+             RunCounters &, TraceBuffer *trace);
 
   /// False: a start executes its collective and its wait does nothing.
   void setOverlap(bool on);

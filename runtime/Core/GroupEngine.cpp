@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 #include "runtime/Core/CommThread.h"
 #include "runtime/Core/Engine.h"
+#include "runtime/Core/ResidentState.h"
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -45,8 +46,21 @@ bool parseSetup(const std::string &text, std::string &hash, EngineOptions &o, st
   return true;
 }
 
+/// A run that the caller asks for.
+struct RunRequest {
+  uint32_t entry = 0;
+  bool overlap = true;
+};
+/// Behind it: a port of which every rank has its part, from `offset` in the shared memory.
+struct PartRequest {
+  uint64_t offset = 0, stride = 0;
+  uint32_t port = 0;
+  bool output = false;
+};
+
 /// Where inputs and outputs lie in the shared memory, by entry and port. Entries overlap: they never run together. Only
-/// states have places of their own, one to read from and one to write to, so that they stay from run to run.
+/// states have places of their own, one to read from and one to write to, so that they stay from run to run; the parts
+/// of one that stay with the ranks are in the same place, as either the one or the other is in use.
 struct SharedLayout {
   SharedLayout(const exe::Executable &exe, bool reference) {
     std::map<std::string, size_t> places[2]; // by the state's input: bytes, then offset
@@ -55,12 +69,18 @@ struct SharedLayout {
         grow(places[0][s.input], programOf(e, reference).inputs, s.input);
         grow(places[1][s.input], programOf(e, reference).outputs, s.output);
       }
-    for (auto &map : places)
-      for (auto &[name, place] : map) {
-        size_t bytes = place;
-        place = stateEnd;
-        stateEnd += bytes;
+    int64_t ranks = programOf(exe.entries[0], reference).grid.ranks();
+    std::map<std::string, size_t> residents = residentStates(exe, reference);
+    for (auto &[name, in] : places[0]) {
+      size_t inBytes = in, outBytes = places[1][name], begin = stateEnd;
+      in = begin;
+      places[1][name] = begin + inBytes;
+      stateEnd += inBytes + outBytes;
+      if (auto it = residents.find(name); it != residents.end()) {
+        parts[name] = begin;
+        stateEnd = std::max(stateEnd, begin + ResidentState::strideFor(it->second) * static_cast<size_t>(ranks));
       }
+    }
     size_t inputEnd = total = stateEnd;
     for (const exe::Entry &e : exe.entries) {
       std::map<std::string, size_t> own;
@@ -76,7 +96,8 @@ struct SharedLayout {
     }
   }
   std::vector<std::vector<size_t>> inputs, outputs;
-  size_t total = 0, stateEnd = 0; ///< places before `stateEnd` are states
+  std::map<std::string, size_t> parts; ///< of states: of rank 0
+  size_t total = 0, stateEnd = 0;      ///< places before `stateEnd` are states
 
 private:
   /// Empty tensors get an address of their own.
@@ -149,12 +170,9 @@ public:
     head.weights = rank->weightUse();
     std::vector<TraceEvent> events;
     std::vector<CollectiveTimes> each;
-    if (!request.empty()) { // "+3": entry 3 with overlap, "-3": without
-      rank->setOverlap(request[0] == '+');
-      auto entry = static_cast<size_t>(std::atoll(request.c_str() + 1));
-      if (Status s = run(entry, head, each, events); !s)
+    if (!request.empty())
+      if (Status s = run(request, head, each, events); !s)
         return s;
-    }
     head.peakBytes = rank->peakBytes();
     reply.assign(reinterpret_cast<const char *>(&head), sizeof(head));
     append(reply, each);
@@ -178,18 +196,36 @@ private:
     return s;
   }
 
-  Status run(size_t entry, RankReport &head, std::vector<CollectiveTimes> &each, std::vector<TraceEvent> &events) {
+  Status run(const std::string &request, RankReport &head, std::vector<CollectiveTimes> &each,
+             std::vector<TraceEvent> &events) {
+    RunRequest wanted;
+    if (request.size() < sizeof(wanted) || (request.size() - sizeof(wanted)) % sizeof(PartRequest) != 0)
+      return {Code::Internal, "a rank got a request that it cannot read"};
+    std::memcpy(&wanted, request.data(), sizeof(wanted));
+    rank->setOverlap(wanted.overlap);
+    size_t entry = wanted.entry;
     std::vector<const void *> in;
     std::vector<void *> out;
     for (size_t offset : layout->inputs[entry])
       in.push_back(env.shared + offset);
     for (size_t offset : layout->outputs[entry])
       out.push_back(env.shared + offset);
+    PartPorts parts{std::vector<size_t>(in.size()), std::vector<size_t>(out.size())};
+    for (size_t at = sizeof(wanted); at < request.size(); at += sizeof(PartRequest)) {
+      PartRequest part;
+      std::memcpy(&part, request.data() + at, sizeof(part));
+      uint8_t *mine = env.shared + part.offset + static_cast<size_t>(env.rank) * part.stride;
+      (part.output ? parts.outputs : parts.inputs)[part.port] = part.stride;
+      if (part.output)
+        out[part.port] = mine;
+      else
+        in[part.port] = mine;
+    }
     events.resize(options.trace ? static_cast<size_t>(rank->traceCapacity(entry)) : 0);
     TraceBuffer trace{events.data(), static_cast<int64_t>(events.size()), 0};
     RunCounters counters;
     int64_t sentBefore = comm->bytesSent();
-    Status s = rank->run(entry, in, out, counters, options.trace ? &trace : nullptr);
+    Status s = rank->run(entry, in, out, parts, counters, options.trace ? &trace : nullptr);
     events.resize(static_cast<size_t>(trace.count));
     head.set(counters, rank->plannedCollectives(entry));
     head.events = trace.count;
@@ -251,14 +287,29 @@ public:
   }
 
   Status run(size_t entry, const std::vector<const void *> &inputs, const std::vector<void *> &outputs,
-             RunResult &result) override {
+             const PartPorts &parts, RunResult &result) override {
     const exe::Program &program = programOf(loaded.exe.entries[entry], options.reference);
     uint8_t *memory = group->shared();
+    std::string request;
+    append(request, std::vector<RunRequest>{{static_cast<uint32_t>(entry), overlap}});
+    auto asPart = [&](const std::vector<size_t> &strides, size_t port, const void *at, bool output) {
+      size_t stride = PartPorts::stride(strides, port);
+      if (stride > 0)
+        append(request, std::vector<PartRequest>{{static_cast<uint64_t>(static_cast<const uint8_t *>(at) - memory),
+                                                  stride, static_cast<uint32_t>(port), output}});
+      return stride > 0;
+    };
     for (size_t i = 0; i < inputs.size(); ++i)
-      if (uint8_t *to = memory + layout.inputs[entry][i]; to != inputs[i])
+      if (uint8_t *to = memory + layout.inputs[entry][i];
+          !asPart(parts.inputs, i, inputs[i], false) && to != inputs[i]) {
         std::memcpy(to, inputs[i], bytesOf(program.inputs[i]));
+        result.passedBytes += static_cast<int64_t>(bytesOf(program.inputs[i]));
+      }
+    std::vector<bool> whole(outputs.size());
+    for (size_t i = 0; i < outputs.size(); ++i)
+      whole[i] = !asPart(parts.outputs, i, outputs[i], true);
     std::vector<std::string> replies;
-    if (Status s = group->call((overlap ? "+" : "-") + std::to_string(entry), replies); !s)
+    if (Status s = group->call(request, replies); !s)
       return s;
     for (const std::string &text : replies) {
       RankReport reply;
@@ -276,8 +327,10 @@ public:
     if (Status s = checkPlanned(result); !s)
       return s;
     for (size_t i = 0; i < outputs.size(); ++i)
-      if (const uint8_t *from = memory + layout.outputs[entry][i]; from != outputs[i])
+      if (const uint8_t *from = memory + layout.outputs[entry][i]; whole[i] && from != outputs[i]) {
         std::memcpy(outputs[i], from, bytesOf(program.outputs[i]));
+        result.passedBytes += static_cast<int64_t>(bytesOf(program.outputs[i]));
+      }
     return Status::ok();
   }
 
@@ -290,6 +343,8 @@ public:
     size_t offset = (output ? layout.outputs : layout.inputs)[entry][port];
     return offset < layout.stateEnd ? group->shared() + offset : nullptr;
   }
+  int64_t partRanks() const override { return group->ranks(); }
+  uint8_t *partMemory(const std::string &state) override { return group->shared() + layout.parts.at(state); }
   WeightUse weightUse() const override { return weights; }
   int64_t peakBytes() const override { return peak; }
 

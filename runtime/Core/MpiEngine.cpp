@@ -53,7 +53,7 @@ public:
   }
 
   Status run(size_t entry, const std::vector<const void *> &inputs, const std::vector<void *> &outputs,
-             RunResult &result) override {
+             const PartPorts &, RunResult &result) override {
     const exe::Program &program = programOf(loaded.exe.entries[entry], options.reference);
     StagedTensors staged;
     if (Status s = staged.stage(program, inputs, outputs); !s)
@@ -64,7 +64,7 @@ public:
     RunCounters counters;
     int64_t sentBefore = transport->bytesSent();
     PinnedHere pinned(cpu);
-    if (Status s = rank->run(entry, staged.ins, staged.outs, counters, options.trace ? &trace : nullptr); !s)
+    if (Status s = rank->run(entry, staged.ins, staged.outs, {}, counters, options.trace ? &trace : nullptr); !s)
       return giveUp(s);
     report.set(counters, rank->plannedCollectives(entry));
     report.peakBytes = rank->peakBytes();

@@ -40,6 +40,21 @@ PortTransfer::PortTransfer(const exe::Port &port, const exe::Grid &grid, int64_t
 }
 
 bool PortTransfer::direct() const { return local == whole && !filled; }
+
+int64_t PortTransfer::piece() const {
+  if (filled)
+    return -1;
+  int64_t offset = 0, stride = width;
+  bool all = true; // the dimensions behind are whole
+  for (size_t d = whole.size(); d-- > 0; stride *= whole[d]) {
+    offset += start[d] * stride;
+    if (!all && count[d] != 1)
+      return -1;
+    all &= count[d] == whole[d];
+  }
+  return offset;
+}
+
 int64_t PortTransfer::localBytes() const { return exe::numElements(local) * width; }
 
 template <class Copy>

@@ -10,6 +10,8 @@ public:
   PortTransfer(const exe::Port &port, const exe::Grid &grid, int64_t rank);
   /// The rank holds the whole tensor as it is.
   bool direct() const;
+  /// Where the rank's part lies in the whole tensor, in bytes, when it is one piece of it and needs no fill; else -1.
+  int64_t piece() const;
   /// Of all ranks that hold the same part, this one writes it.
   bool writes() const { return writer; }
   int64_t localBytes() const;

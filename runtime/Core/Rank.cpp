@@ -76,6 +76,7 @@ Status Rank::create(const LoadedExecutable &loaded, const WeightFiles *files, co
     // Units for bf16 sum in orders of their own: ranks that computed on different ones must not match either.
     if (multipliesBF16(programOf(entry, options.reference)))
       context.program ^= narrowUnitIdentity(context.microKernel) << 12;
+    context.states = statesOf(entry, programOf(entry, options.reference));
     out->executors.emplace_back();
     if (Status s = Executor::prepare(programOf(entry, options.reference), loaded.exe, context, out->executors.back());
         !s)
@@ -96,8 +97,8 @@ Status Rank::create(const LoadedExecutable &loaded, const WeightFiles *files, co
 }
 
 Status Rank::run(size_t entry, const std::vector<const void *> &inputs, const std::vector<void *> &outputs,
-                 RunCounters &counters, TraceBuffer *trace) {
-  Status s = executors[entry]->run(inputs, outputs, counters, trace);
+                 const PartPorts &parts, RunCounters &counters, TraceBuffer *trace) {
+  Status s = executors[entry]->run(inputs, outputs, parts, counters, trace);
   // Memory grows during first runs; a look takes as long as a small kernel.
   if (++runs; (runs & (runs - 1)) == 0)
     watch.look();

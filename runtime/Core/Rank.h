@@ -50,8 +50,8 @@ public:
   static Status create(const LoadedExecutable &loaded, const WeightFiles *files, const NativeCode *native,
                        const RankOptions &, int64_t rank, uint8_t *arena, CommQueue *comm, std::unique_ptr<Rank> &out);
   /// As Executor::run.
-  Status run(size_t entry, const std::vector<const void *> &inputs, const std::vector<void *> &outputs, RunCounters &,
-             TraceBuffer *);
+  Status run(size_t entry, const std::vector<const void *> &inputs, const std::vector<void *> &outputs,
+             const PartPorts &parts, RunCounters &, TraceBuffer *);
   void setOverlap(bool on) {
     for (auto &e : executors)
       e->setOverlap(on);

@@ -8,6 +8,7 @@ void addReport(const RankReport &report, const std::vector<CollectiveTimes> &eac
                size_t ranks, RunResult &result) {
   result.waitNs = std::max(result.waitNs, report.waitNs);
   result.computeNs = std::max(result.computeNs, report.runNs - report.waitNs);
+  result.partBytes += report.partBytes;
   result.bytesSent = std::max(result.bytesSent, report.bytesSent);
   result.collectives = std::min(result.collectives, report.collectives);
   result.peakBytes = std::max(result.peakBytes, report.peakBytes);

@@ -202,7 +202,8 @@ Status Session::run(int32_t number, const comm_tensor *inputs, int32_t nInputs, 
     return s;
   if (Status s = bind(entry, program, call, outputs, nOutputs, true, out); !s)
     return s;
-  if (Status s = carried->load(index, in, out); !s)
+  PartPorts parts;
+  if (Status s = carried->load(index, in, out, parts); !s)
     return s;
   for (size_t i = 0; i < entry.pads.size(); ++i)
     if (entry.pads[i].input >= 0) {
@@ -226,7 +227,7 @@ Status Session::run(int32_t number, const comm_tensor *inputs, int32_t nInputs, 
   traceText.clear();
   lastEntry = index;
   int64_t begin = traceNowNs();
-  Status s = engine->run(lastEntry, {in.begin(), in.end()}, whole, last);
+  Status s = engine->run(lastEntry, {in.begin(), in.end()}, whole, parts, last);
   if (s)
     carried->keep(lastEntry, out);
   lastMs = static_cast<double>(last.stepNs ? last.stepNs : traceNowNs() - begin) / 1e6;
@@ -256,6 +257,8 @@ void Session::stats(comm_session_stats &out) const {
     out.kernels += c.op == "kernel";
   out.interpreted = options.interpret ? out.kernels : 0;
   out.pinned = engine->pinned();
+  out.bytes_passed = last.passedBytes;
+  out.bytes_parted = last.partBytes;
   out.outside_ms = static_cast<double>(last.outsideNs) / 1e6;
   out.compute_ms = static_cast<double>(last.computeNs) / 1e6;
   for (const CollectiveTimes &t : last.each) {

@@ -22,7 +22,7 @@ public:
   }
 
   Status run(size_t entry, const std::vector<const void *> &inputs, const std::vector<void *> &outputs,
-             RunResult &result) override {
+             const PartPorts &parts, RunResult &result) override {
     const exe::Program &program = programOf(loaded.exe.entries[entry], options.reference);
     StagedTensors staged;
     if (Status s = staged.stage(program, inputs, outputs); !s)
@@ -31,7 +31,7 @@ public:
     TraceBuffer trace{events.data(), static_cast<int64_t>(events.size()), 0};
     RunCounters counters;
     PinnedHere pinned(cpu);
-    if (Status s = rank->run(entry, staged.ins, staged.outs, counters, options.trace ? &trace : nullptr); !s)
+    if (Status s = rank->run(entry, staged.ins, staged.outs, parts, counters, options.trace ? &trace : nullptr); !s)
       return s;
     staged.copyBack(program, outputs);
     RankReport report;
@@ -46,6 +46,7 @@ public:
   WeightUse weightUse() const override { return rank->weightUse(); }
   int64_t peakBytes() const override { return rank->peakBytes(); }
   bool pinned() const override { return cpu >= 0; }
+  int64_t partRanks() const override { return 1; }
 
 private:
   const LoadedExecutable &loaded;

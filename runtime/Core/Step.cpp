@@ -37,6 +37,8 @@ private:
 };
 
 Status runPart(Step &step, int64_t begin, int64_t end, int64_t units) {
+  if (step.idle)
+    return Status::ok();
   int64_t rows = step.kind == StepKind::Kernel ? step.kernel->rows() : step.iterations;
   begin = rows / units * begin;
   end = rows / units * end;

@@ -31,6 +31,7 @@ struct Step {
   int64_t ticket = 0;             ///< of Start, Wait, Collective: number of the collective in this program
   int32_t issuer = -1;            ///< of Wait: the command that started it
   int64_t issuedNs = 0;           ///< of Start, during a run
+  bool idle = false;              ///< what it would do in this run is done
 
   Status run(Team &team) {
     return isShort ? run(0, iterations)

@@ -69,7 +69,7 @@ def generated(executable, *flags, prompt=PROMPT, count=COUNT):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [1, 2, 4])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_equals_onnx_runtime(build, family, ranks):
     model, executable = build(family, ranks)

@@ -63,7 +63,7 @@ def test_interprets_kernels_on_request(model):
     assert arrays.compare(found, expected).relative <= 1e-5
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_carries_the_cache(tmp_path, ranks):
     """Prefill and decode steps without the caller touching the cache give what ONNX Runtime gives."""
     config = llama.Config(hidden=32, heads=4, kv_heads=2, layers=2, inter=48, vocab=50, batch=1, cache=True)
@@ -93,3 +93,31 @@ def test_carries_the_cache(tmp_path, ranks):
         np.testing.assert_array_equal(session.state("past_key_values.0.key"), cache)
         with pytest.raises(runtime.RuntimeFailed, match="no entry has a state"):
             session.set_state("input_ids", used[0]["input_ids"])
+
+
+@pytest.mark.parametrize("ranks, ranks_as", [(1, "threads"), (2, "processes"), (4, "threads"), (4, "processes")])
+def test_cache_stays_with_the_ranks(tmp_path, ranks, ranks_as):
+    """A window of a cache that slides for longer than its memory: the same logits as when the caller carries it, and no call passes the cache."""
+    config = llama.Config(hidden=32, heads=4, kv_heads=2, layers=2, inter=48, vocab=50, batch=1, cache=True)
+    step = llama.make_inputs(config, sequence=4, steps=1)[1]  # one token on a cache of four
+    arrays.save(tmp_path / "step.npz", step)
+    tools.compile_model(llama.build(config, tmp_path), tmp_path / "m.commx", ranks, [tmp_path / "step.npz"])
+    executable = runtime.Executable(tmp_path / "m.commx")
+    caches = [source for source, _ in executable.states[0]]
+    size = sum(step[name].nbytes for name in caches)
+    rng = np.random.default_rng(0)
+    with runtime.Session(executable, ranks_as=ranks_as) as carrying, runtime.Session(executable, ranks_as=ranks_as) as keeping:
+        keeping.keep_state("last")
+        for name in caches:
+            keeping.set_state(name, step[name])
+        given = dict(step)
+        for _ in range(30):
+            given["input_ids"] = rng.integers(0, 50, (1, 1))
+            want = carrying.run(given)
+            found = keeping.run({name: given[name] for name in given if name not in caches})
+            np.testing.assert_array_equal(found["logits"], want["logits"])
+            assert keeping.stats()["bytes_passed"] <= 50 * 4 + sum(given[name].nbytes for name in given if name not in caches)
+            assert keeping.stats()["bytes_parted"] == 0 and (ranks == 1 or carrying.stats()["bytes_passed"] >= 2 * size)
+            given.update({source: want[target][:, :, 1:] for source, target in executable.states[0]})
+        for source, target in executable.states[0]:
+            np.testing.assert_array_equal(keeping.state(source), want[target])

@@ -88,6 +88,7 @@ TEST(PortTransfer, ThereAndBack) {
   for (size_t i = 0; i < data.size(); ++i)
     data[i] = static_cast<float>(i);
   std::vector<Split> choices{{}, {{"tp"}, 1}, {{"dp"}, 1}, {{"tp", "dp"}, 1}, {{"tp"}, 2}};
+  int pieces = 0;
   for (const Split &a : choices)
     for (const Split &b : choices)
       for (const Split &c : choices) {
@@ -111,6 +112,10 @@ TEST(PortTransfer, ThereAndBack) {
           transfer.toLocal(reinterpret_cast<uint8_t *>(data.data()), reinterpret_cast<uint8_t *>(local.data()));
           for (float v : local)
             EXPECT_NE(v, -7);
+          if (int64_t piece = transfer.piece(); piece >= 0) {
+            ++pieces;
+            EXPECT_EQ(std::memcmp(data.data() + piece / 4, local.data(), local.size() * 4), 0);
+          }
           if (!transfer.writes())
             continue;
           std::vector<float> mine(120, -1);
@@ -124,6 +129,7 @@ TEST(PortTransfer, ThereAndBack) {
         EXPECT_EQ(back, data);
         EXPECT_EQ(writes, std::vector<int>(120, 1)); // exactly one writer
       }
+  EXPECT_GT(pieces, 12); // more than whole tensors and halves of the first dimension
 }
 
 //===--- files ------------------------------------------------------------===//
