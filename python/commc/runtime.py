@@ -79,6 +79,7 @@ def _library() -> ctypes.CDLL:
             ("comm_executable_output_dims", c_int32, [c_void_p, c_int32, POINTER(_Tensor), c_int32, c_int32, POINTER(c_int64)]),
             ("comm_executable_prediction", c_double, [c_void_p, c_char_p]), ("comm_session_create", c_int32, [c_void_p, POINTER(_Options), POINTER(c_void_p)]), ("comm_session_free", None, [c_void_p]),
             ("comm_session_run", c_int32, [c_void_p, c_int32, POINTER(_Tensor), c_int32, POINTER(_Tensor), c_int32]),
+            ("comm_session_memory", c_int32, [c_void_p, c_int32, c_int32, c_int32, POINTER(c_void_p)]),
             ("comm_session_keep_state", c_int32, [c_void_p, c_int32]), ("comm_session_reset_state", c_int32, [c_void_p]),
             ("comm_session_set_state", c_int32, [c_void_p, POINTER(_Tensor)]),
             ("comm_session_get_state", c_int32, [c_void_p, c_char_p, POINTER(_Tensor)]),
@@ -190,9 +191,10 @@ class Bound:
     """Inputs and outputs of one entry in buffers that stay: call it as often as you like. `outputs` holds the last results.
 
     What the session carries (see keep_state) needs no buffer: state inputs may be left out, state outputs are not among `outputs`.
+    With `in_place` the buffers are where the ranks read and write, and no call copies them; they are gone when the session is closed.
     """
 
-    def __init__(self, session: Session, inputs: dict[str, np.ndarray], entry: int):
+    def __init__(self, session: Session, inputs: dict[str, np.ndarray], entry: int, in_place: bool = False):
         executable = session.executable
         self.session, self.entry = session, entry
         ports = executable.inputs[entry]
@@ -206,8 +208,26 @@ class Bound:
             shapes = executable.output_shapes(entry, self.inputs)
             given = [port._replace(shape=shape) for port, shape in zip(executable.outputs[entry], shapes) if port in given]
         self.outputs = {port.name: _empty(port) for port in given}
+        self.in_place = in_place
+        if in_place:
+            self._move_in(executable)
         self._in = self._tensors([port for port in ports if port.name in inputs], self.inputs)
         self._out = self._tensors(given, self.outputs)
+
+    def _move_in(self, executable: Executable) -> None:
+        """Replaces buffers by those of the ranks, where these have a place of their own."""
+        for arrays, ports, outputs in ((self.inputs, executable.inputs[self.entry], 0), (self.outputs, executable.outputs[self.entry], 1)):
+            for index, port in enumerate(ports):
+                array = arrays.get(port.name)
+                if array is None or not array.nbytes or array.shape != port.shape:  # smaller ones are filled up on their way
+                    continue
+                place = c_void_p()
+                _check(library().comm_session_memory(self.session.handle, self.entry, outputs, index, byref(place)))
+                if place.value:
+                    buffer = (ctypes.c_uint8 * array.nbytes).from_address(place.value)
+                    arrays[port.name] = np.frombuffer(buffer, port.dtype).reshape(port.shape)
+                    arrays[port.name][...] = array
+        self.session.placed = self
 
     def _tensors(self, ports: list[Port], arrays: dict[str, np.ndarray]):
         tensors = (_Tensor * max(1, len(ports)))()
@@ -216,6 +236,9 @@ class Bound:
         return tensors
 
     def __call__(self) -> dict[str, np.ndarray]:
+        if self.in_place and self.session.placed is not self:
+            raise RuntimeError("another call of the session has used the memory of these inputs: bind them again")
+        self.session.placed = self if self.in_place else None
         _check(library().comm_session_run(self.session.handle, self.entry, self._in, len(self.inputs), self._out, len(self.outputs)))
         return self.outputs
 
@@ -225,15 +248,15 @@ class Session:
 
     def __init__(self, executable: Executable, threads: int = 1, ranks_as: str = "processes", reference: bool = False, trust_native: bool = False,
                  timeout_s: float = 60, link: str | None = None, native: str = "auto", pin: str = "auto", packed_cache: str = "beside"):
-        self.executable, self.handle, self.carries = executable, c_void_p(), False
+        self.executable, self.handle, self.carries, self.placed = executable, c_void_p(), False, None
         options = _Options(ctypes.sizeof(_Options), {"processes": 0, "threads": 1}[ranks_as], reference, trust_native, 0, threads,
                            int(timeout_s * 1000), link.encode() if link else None, 0,
                            {"auto": 0, "require": 1, "never": 2}[native], {"auto": 0, "on": 1, "off": 2}[pin], os.fsencode(packed_cache))
         _check(library().comm_session_create(executable.handle, byref(options), byref(self.handle)))
 
-    def bind(self, inputs: dict[str, np.ndarray], entry: int | None = None) -> Bound:
-        """Copies the inputs to where calls read them; the shapes choose the entry."""
-        return Bound(self, inputs, self.executable.entry_for(inputs) if entry is None else entry)
+    def bind(self, inputs: dict[str, np.ndarray], entry: int | None = None, in_place: bool = False) -> Bound:
+        """Copies the inputs to where calls read them; the shapes choose the entry. `in_place`: to where the ranks read them."""
+        return Bound(self, inputs, self.executable.entry_for(inputs) if entry is None else entry, in_place)
 
     def run(self, inputs: dict[str, np.ndarray], entry: int | None = None) -> dict[str, np.ndarray]:
         """One call; outputs by name."""
@@ -246,7 +269,7 @@ class Session:
         "exact" refuses. "none": the caller carries them again.
         """
         _check(library().comm_session_keep_state(self.handle, ["none", "exact", "first", "last"].index(mode)))
-        self.carries = mode != "none"
+        self.carries, self.placed = mode != "none", None
 
     def reset_state(self) -> None:
         """Begins anew with zeros."""

@@ -20,6 +20,8 @@ public:
   /// Forgets the state.
   void setMode(comm_state_mode);
   void reset();
+  /// The port belongs to a state and states are carried.
+  bool carries(size_t entry, size_t port, bool output) const { return offer(entry, output)[port] != nullptr; }
   /// By the name of the input, copied.
   Status set(const comm_tensor &);
   /// Fills type and shape, and copies the values when `out.data` is not null.

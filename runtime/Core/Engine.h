@@ -63,9 +63,11 @@ public:
   virtual WeightUse weightUse() const = 0;
   virtual int64_t peakBytes() const = 0; ///< Rank::peakBytes after loading, largest over ranks
   virtual bool pinned() const = 0;       ///< every compute thread has a CPU of its own
-  /// Where the engine itself reads or writes a state port, the same for all entries that have the state; what lies
-  /// there stays until a run writes it. Null: it works on the caller's buffers.
-  virtual void *stateMemory(size_t /*entry*/, size_t /*port*/, bool /*output*/) { return nullptr; }
+  /// Where the engine itself reads or writes a port; null: it works on the caller's buffers.
+  virtual void *portMemory(size_t /*entry*/, size_t /*port*/, bool /*output*/) { return nullptr; }
+  /// The same of a state port: one place for all entries that have the state; what lies there stays until a run writes
+  /// it.
+  void *stateMemory(size_t entry, size_t port, bool output) { return portMemory(entry, port, output); }
   /// Ranks whose parts of a state can stay with them, here or in memory that this process sees; 0: none.
   virtual int64_t partRanks() const { return 0; }
   /// Memory for the parts of one of residentStates(), ResidentState::strideFor() for each rank; null: any of this

@@ -69,6 +69,7 @@ struct SharedLayout {
         grow(places[0][s.input], programOf(e, reference).inputs, s.input);
         grow(places[1][s.input], programOf(e, reference).outputs, s.output);
       }
+    size_t stateEnd = 0;
     int64_t ranks = programOf(exe.entries[0], reference).grid.ranks();
     std::map<std::string, size_t> residents = residentStates(exe, reference);
     for (auto &[name, in] : places[0]) {
@@ -97,7 +98,7 @@ struct SharedLayout {
   }
   std::vector<std::vector<size_t>> inputs, outputs;
   std::map<std::string, size_t> parts; ///< of states: of rank 0
-  size_t total = 0, stateEnd = 0;      ///< places before `stateEnd` are states
+  size_t total = 0;
 
 private:
   /// Empty tensors get an address of their own.
@@ -339,9 +340,8 @@ public:
     int64_t ranks = programOf(loaded.exe.entries[0], options.reference).grid.ranks();
     return !placeRank(options.pinning, 0, ranks, options.computeThreads, allowedCpus()).cpus.empty();
   }
-  void *stateMemory(size_t entry, size_t port, bool output) override {
-    size_t offset = (output ? layout.outputs : layout.inputs)[entry][port];
-    return offset < layout.stateEnd ? group->shared() + offset : nullptr;
+  void *portMemory(size_t entry, size_t port, bool output) override {
+    return group->shared() + (output ? layout.outputs : layout.inputs)[entry][port];
   }
   int64_t partRanks() const override { return group->ranks(); }
   uint8_t *partMemory(const std::string &state) override { return group->shared() + layout.parts.at(state); }

@@ -215,6 +215,12 @@ comm_status comm_session_run(comm_session *s, int32_t entry, const comm_tensor *
       [&]() -> Status { return s ? s->session->run(entry, inputs, nInputs, outputs, nOutputs) : missing("session"); });
 }
 
+comm_status comm_session_memory(comm_session *s, int32_t entry, int32_t outputs, int32_t index, void **out) {
+  return guarded([&]() -> Status {
+    return s && out ? s->session->memory(entry, outputs != 0, index, *out) : missing(s ? "out" : "session");
+  });
+}
+
 comm_status comm_session_keep_state(comm_session *s, comm_state_mode mode) {
   return guarded([&]() -> Status {
     if (!s)

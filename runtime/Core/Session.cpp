@@ -237,6 +237,20 @@ Status Session::run(int32_t number, const comm_tensor *inputs, int32_t nInputs, 
   return s;
 }
 
+Status Session::memory(int32_t number, bool outputs, int32_t port, void *&out) {
+  out = nullptr;
+  if (number < 0 || static_cast<size_t>(number) >= loaded->exe.entries.size())
+    return {Code::InvalidArgument, "entry " + std::to_string(number) + " does not exist"};
+  auto entry = static_cast<size_t>(number);
+  const exe::Program &program = programOf(loaded->exe.entries[entry], options.reference);
+  size_t count = outputs ? program.outputs.size() : visibleInputs(loaded->exe.entries[entry], program);
+  if (port < 0 || static_cast<size_t>(port) >= count)
+    return {Code::InvalidArgument, "no such input or output"};
+  if (!carried->carries(entry, static_cast<size_t>(port), outputs))
+    out = engine->portMemory(entry, static_cast<size_t>(port), outputs);
+  return Status::ok();
+}
+
 void Session::stats(comm_session_stats &out) const {
   out.last_ms = lastMs;
   out.wait_ms_max = static_cast<double>(last.waitNs) / 1e6;

@@ -12,6 +12,8 @@ public:
   static Status create(std::shared_ptr<const LoadedExecutable> loaded, const comm_session_options &,
                        std::unique_ptr<Session> &out);
   Status run(int32_t entry, const comm_tensor *inputs, int32_t nInputs, comm_tensor *outputs, int32_t nOutputs);
+  /// Null: there is no such place.
+  Status memory(int32_t entry, bool outputs, int32_t port, void *&out);
   void stats(comm_session_stats &) const;
   size_t collectives() const { return last.each.size(); }
   void collective(size_t index, comm_collective_stats &) const;
