@@ -23,6 +23,12 @@ def variants(work, of_memory=False):
             add("commc", f"{f} {ranks}x{th}", "worker_commc.py", f"{f}:{ranks}", th)
     for ranks, th in ((1, 1), (1, 2), (2, 1)):
         add("commc", f"bf16 {ranks}x{th}", "worker_commc.py", f"{'dense' if work == 'W4' else 'plain'}:{ranks}+bf16", th)
+    if work == "W3":  # the cache stays in the session
+        for f in ("plain", "int4a4"):
+            for ranks, th in ((1, 1), (1, 2), (2, 1)):
+                add("commc", f"state {f} {ranks}x{th}", "worker_commc.py", f"{f}:{ranks}+state", th)
+        for th in (1, 2):
+            add("openvino", f"state {th}t", "worker_ov.py", "open+state", th)
     for f in forms:
         for th in (1, 2):
             if f == "dense" and th == 1:

