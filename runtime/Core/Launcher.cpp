@@ -25,6 +25,7 @@ struct RankGroup::Impl {
   Status call(const std::string &frame, std::vector<std::string> &replies);
 
   RankGroupOptions options;
+  int64_t spinNs = 0; ///< for the answers behind the first one
   std::unique_ptr<shm::Segment> segment;
   std::vector<Channel> channels;
   std::unique_ptr<RankProcesses> processes; ///< or threads
@@ -57,6 +58,7 @@ struct RankGroup::Impl::Call {
 Status RankGroup::Impl::start(const RankGroupOptions &o, const RankMainFactory &factory) {
   options = o;
   auto ranks = static_cast<size_t>(std::max(0, o.ranks));
+  spinNs = spinNsFor(o.ranks);
   if (Status s = shm::Segment::create({o.ranks, o.arenaBytes, o.sharedBytes, o.slotBytes, o.link}, segment); !s)
     return s;
   SpawnRequest spawn;
@@ -144,8 +146,13 @@ Status RankGroup::Impl::moveMessages(Call &call, int64_t waitMs, bool &quiet) {
   for (size_t r = 0; r < channels.size(); ++r) // a negative number is passed over
     fds.push_back({call.answered[r] ? -1 : channels[r].descriptor(),
                    static_cast<short>(POLLIN | (channels[r].sending() ? POLLOUT : 0)), 0});
+  // A rank that has answered leaves its core, and the others are not far.
+  int ready = 0;
+  if (call.firstAnswerNs != noTime && monotonicNs() - call.firstAnswerNs < spinNs)
+    spinUntil(spinNs, [&] { return (ready = ::poll(fds.data(), fds.size(), 0)) != 0; });
   // The first poll of a call sends the request at once: sockets are writable.
-  int ready = ::poll(fds.data(), fds.size(), static_cast<int>(waitMs));
+  if (ready == 0)
+    ready = ::poll(fds.data(), fds.size(), static_cast<int>(waitMs));
   quiet = ready == 0;
   if (ready < 0 && errno != EINTR)
     return {Code::Internal, std::string("cannot hear the ranks: ") + std::strerror(errno)};

@@ -2,28 +2,41 @@
 #include "runtime/Core/RankServer.h"
 #include "runtime/Core/Env.h"
 #include "runtime/Core/RankProcess.h"
+#include "runtime/Transport/Shm/Futex.h"
 #include "runtime/Transport/Shm/ShmTransport.h"
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 namespace comm::rt {
 namespace {
-/// A rank has up to two threads that wait for others; a wait may spin only while every waiting thread has a core.
+/// A rank has up to two threads that wait for others.
 void chooseSpins(RankEnvironment &env) {
+  env.callerSpinNs = spinNsFor(env.ranks);
+  env.threadSpinNs = spinNsFor(2 * env.ranks);
+}
+
+/// Until the next request has come, or for a while: calls in a loop follow each other closely.
+void awaitRequest(int control, int64_t spinNs) {
+  char first;
+  spinUntil(spinNs, [&] { return ::recv(control, &first, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN; });
+}
+} // namespace
+
+int64_t spinNsFor(int64_t waiting) {
   constexpr int64_t spinNs = 50000; // a futex wake-up takes about 5 us, a badly predicted sleep 50
   cpu_set_t set;
   int cores = ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
   int64_t fromEnv = Env::read().spinUs;
-  env.callerSpinNs = fromEnv >= 0 ? fromEnv * 1000 : env.ranks <= cores ? spinNs : 0;
-  env.threadSpinNs = fromEnv >= 0 ? fromEnv * 1000 : 2 * env.ranks <= cores ? spinNs : 0;
+  return fromEnv >= 0 ? fromEnv * 1000 : waiting <= cores ? spinNs : 0;
 }
-} // namespace
 
 void serveRank(int32_t rank, int control, shm::Segment &segment, const std::vector<int> &fds,
                const RankMainFactory &factory) {
@@ -36,8 +49,10 @@ void serveRank(int32_t rank, int control, shm::Segment &segment, const std::vect
   env.sharedBytes = segment.sharedBytes();
   env.fds = fds;
   chooseSpins(env);
+  // Between calls the cores of the ranks are free, but for one that the host needs when there are no more.
+  int64_t idleSpinNs = spinNsFor(env.ranks + (rank == 0 ? 1 : 0));
   std::unique_ptr<RankMain> main;
-  for (std::string body, payload; readFrame(control, body);) {
+  for (std::string body, payload; awaitRequest(control, main ? idleSpinNs : 0), readFrame(control, body);) {
     RequestKind kind;
     Status status;
     std::string reply;
