@@ -175,7 +175,8 @@ comm_status comm_session_memory(comm_session *, int32_t entry, int32_t outputs, 
  * give the input reads them; a state that is not there yet is zeros. Where the shapes differ along one dimension, FIRST
  * takes the first positions that the input has room for, zeros behind them, LAST the last ones, zeros in front; EXACT
  * refuses. A state input that is given goes before the kept one. After a failed run the state is what that run was to
- * read. A call of this function forgets the state. Over MPI every rank makes the same calls. */
+ * read. Where ranks hold input and output in the same way, every rank keeps its part and runs do not pass it (see
+ * bytes_passed). A call of this function forgets the state. Over MPI every rank makes the same calls. */
 typedef enum { COMM_STATE_NONE = 0, COMM_STATE_EXACT, COMM_STATE_FIRST, COMM_STATE_LAST } comm_state_mode;
 comm_status comm_session_keep_state(comm_session *, comm_state_mode);
 /* Begins anew: forgets the state and keeps the mode. */

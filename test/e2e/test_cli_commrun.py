@@ -13,6 +13,7 @@ from command_line import commc, commrun, one_error
 from harness import first_tier
 
 from commc import arrays, tools
+from commc.generators import llama
 from commc.tools import EXIT
 
 
@@ -120,3 +121,28 @@ def test_interrupt_leaves_no_process(bert):
         for _ in range(50):
             os.killpg(process.pid, 0)
             time.sleep(0.1)
+
+
+def test_bench_keeps_the_state(tmp_path):
+    """Timed runs that carry the cache do not pass it; their runs go on from the call's."""
+    config = llama.Config(hidden=32, heads=4, kv_heads=2, layers=2, inter=48, vocab=50, batch=1, cache=True)
+    step = llama.make_inputs(config, sequence=4, steps=1)[1]
+    arrays.save(tmp_path / "step.npz", step)
+    tools.compile_model(llama.build(config, tmp_path), tmp_path / "m.commx", 2, [tmp_path / "step.npz"])
+    passed = {}
+    for mode in ("off", "first", "last"):
+        done = commrun(tmp_path / "m.commx", "--input", f"@{tmp_path / 'step.npz'}", "--bench", "--iterations=3", "--warmup=0", "--json", f"--keep-state={mode}")
+        assert done.returncode == 0, done.stderr
+        passed[mode] = json.loads(done.stdout)["bytes_passed"]
+    cache = sum(array.nbytes for name, array in step.items() if name.startswith("past"))
+    assert passed["first"] == passed["last"] < passed["off"] - 2 * cache
+    assert "Passed to ranks" in commrun(tmp_path / "m.commx", "--input", f"@{tmp_path / 'step.npz'}", "--bench", "--iterations=1", "--warmup=0").stdout
+    for flags, word in (["--keep-state=last"], "--bench"), (["--bench", "--keep-state=exact"], "keep the first or the last"):
+        done = commrun(tmp_path / "m.commx", "--input", f"@{tmp_path / 'step.npz'}", "--warmup=100", *flags)
+        assert done.returncode == 2 and word in done.stderr
+
+
+def test_bench_of_a_model_without_state(bert):
+    executable, inputs, _ = bert
+    done = commrun(executable, "--input", f"@{inputs}", "--bench", "--keep-state=last")
+    assert done.returncode == 2 and "has no state" in done.stderr

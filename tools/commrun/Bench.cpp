@@ -74,8 +74,25 @@ struct Totals {
 };
 } // namespace
 
-BenchResult bench(const Executable &exe, Session &session, const Call &call, const Options &options) {
+namespace {
+/// From here on the session carries the states of the call, from what they are in it.
+void keepState(const EntryInfo &entry, Session &session, comm_state_mode mode, Call &call, TensorMap &outputs) {
+  if (entry.states.empty())
+    throw Failure{2, "E203", "--keep-state: the entry '" + entry.name + "' has no state", "commc inspect lists them"};
+  session.keepState(mode);
+  for (const auto &[input, output] : entry.states) {
+    if (auto given = call.inputs.find(input); given != call.inputs.end())
+      session.setState(input, *given->second);
+    call.inputs.erase(input);
+    outputs.erase(output);
+  }
+}
+} // namespace
+
+BenchResult bench(const Executable &exe, Session &session, Call call, const Options &options) {
   TensorMap outputs = session.makeOutputs(call);
+  if (options.keepState != COMM_STATE_NONE)
+    keepState(exe.entries[static_cast<size_t>(call.entry)], session, options.keepState, call, outputs);
   // By the time of the session, which all ranks of an MPI world agree on: they must make the same number of runs.
   double warm = 0;
   do {
@@ -149,6 +166,8 @@ std::string benchText(const BenchResult &r, const Options &options) {
          "\n";
   out += communicationText(r);
   out += "Waiting for communication: " + format("%.1f", 100 * r.waitShare) + "% of the time (slowest rank)\n";
+  if (s.ranks > 1 && !options.mpi)
+    out += "Passed to ranks and back " + bytesText(static_cast<double>(s.bytes_passed)) + " per run\n";
   out += "Bytes sent per rank " + bytesText(static_cast<double>(s.bytes_sent_per_rank)) + "   Collectives " +
          std::to_string(s.collectives_executed) + "/" + std::to_string(s.collectives_planned) + " executed   Ranks " +
          std::to_string(s.ranks) + " as " +

@@ -22,7 +22,7 @@ private:
 };
 
 /// Where the program starts collectives ahead, runs with and without overlap take turns.
-BenchResult bench(const Executable &, Session &, const Call &, const Options &);
+BenchResult bench(const Executable &, Session &, Call, const Options &);
 /// The summary block; with -v a line per collective.
 std::string benchText(const BenchResult &, const Options &);
 

@@ -102,7 +102,7 @@ int parseOptions(int argc, char **argv, Options &o) {
   app.get_formatter()->column_width(34);
   app.option_defaults()->always_capture_default();
   std::vector<std::string> inputs, expects;
-  std::string verify, ranksAs = "processes", transport = "shm", native = "auto", pin = "auto";
+  std::string verify, ranksAs = "processes", transport = "shm", native = "auto", pin = "auto", keepState = "off";
   app.set_version_flag("--version", std::string("commrun ") + comm_runtime_version(), "print the version and exit");
   app.add_option("executable", o.executable, "the .commx file")->required()->type_name("FILE");
 
@@ -146,6 +146,11 @@ int parseOptions(int argc, char **argv, Options &o) {
   app.add_option("--warmup", o.warmupMs, "untimed runs before them, in milliseconds")
       ->check(CLI::NonNegativeNumber)
       ->type_name("MS")
+      ->group("Measuring");
+  app.add_option("--keep-state", keepState,
+                 "with --bench: the session carries the caches from run to run; of positions that do not fit, it drops "
+                 "the last (first) or the first ones (last); off: every run gets them anew")
+      ->check(CLI::IsMember({"off", "exact", "first", "last"}))
       ->group("Measuring");
   app.add_option("--trace", o.trace, "write a Chrome trace of the last run (open it in Perfetto)")
       ->type_name("FILE")
@@ -196,6 +201,7 @@ int parseOptions(int argc, char **argv, Options &o) {
              "  commrun m.commx --input input_ids=@ids.npy --input mask=@mask.npy --verify\n"
              "  commrun m.commx --input @prefill.npz --input @decode.npz --expect @p.npz --expect @d.npz,1e-4,1e-6\n"
              "  commrun m.commx --bench --iterations=100 --warmup=500 --json\n"
+             "  commrun m.commx --input @decode.npz --bench --keep-state=last\n"
              "  commrun m.commx --input @inputs.npz --trace t.json --ranks-as=threads --threads=2\n"
              "  commrun m.commx --bench -v --link 1Gbit,50us\n"
              "  mpirun -n 2 commrun m.commx --transport=mpi --input @inputs.npz\n"
@@ -227,6 +233,12 @@ int parseOptions(int argc, char **argv, Options &o) {
   o.mpi = transport == "mpi";
   o.native = native == "never" ? COMM_NATIVE_NEVER : native == "require" ? COMM_NATIVE_REQUIRED : COMM_NATIVE_TRUSTED;
   o.pinning = pin == "on" ? COMM_PIN_ON : pin == "off" ? COMM_PIN_OFF : COMM_PIN_AUTO;
+  o.keepState = keepState == "exact"   ? COMM_STATE_EXACT
+                : keepState == "first" ? COMM_STATE_FIRST
+                : keepState == "last"  ? COMM_STATE_LAST
+                                       : COMM_STATE_NONE;
+  if (o.keepState != COMM_STATE_NONE && !o.bench)
+    usage("--keep-state is about the runs of --bench", "--bench --keep-state=" + keepState);
   size_t calls = std::max<size_t>(o.calls.size(), 1);
   if (!o.expect.empty() && o.expect.size() != calls)
     usage(std::to_string(calls) + " calls, but --expect is given " + std::to_string(o.expect.size()) + " times",

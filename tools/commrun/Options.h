@@ -37,6 +37,7 @@ struct Options {
        mpi = false;
   comm_native_code native = COMM_NATIVE_TRUSTED;
   comm_pinning pinning = COMM_PIN_AUTO;
+  comm_state_mode keepState = COMM_STATE_NONE; ///< of timed runs
   int verbose = 0;
   uint64_t seed = 0;
   int iterations = 50, threads = 1;

@@ -60,6 +60,7 @@ std::string jsonText(const Report &r) {
     out["verify"] = differenceJson(r.verified);
   out["last_run_ms"] = s.last_ms;
   out["bytes_sent_per_rank"] = s.bytes_sent_per_rank;
+  out["bytes_passed"] = s.bytes_passed;
   out["collectives_executed"] = s.collectives_executed;
   out["collectives_planned"] = s.collectives_planned;
   out["ranks"] = s.ranks;
