@@ -171,6 +171,8 @@ Status Session::bind(const exe::Entry &entry, const exe::Program &program, const
     if (!outputs)
       missing += (missing.empty() ? "'" : ", '") + ports[i].name + "' " +
                  tensorText(ports[i].dtype, ports[i].shape.data(), ports[i].shape.size());
+    else if (void *place = engine->portMemory(static_cast<size_t>(&entry - loaded->exe.entries.data()), i, true))
+      out[i] = place; // nobody takes it from there
     else
       out[i] = newScratch(ports[i]);
   }

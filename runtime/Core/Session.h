@@ -28,8 +28,8 @@ public:
 private:
   /// Loads the native code, or decides that kernels are interpreted.
   Status prepareNative(const comm_session_options &);
-  /// Finds every port by name. What is not named keeps what `out` has; else an output gets scratch memory and an input
-  /// is missing, which is an error.
+  /// Finds every port by name. What is not named keeps what `out` has; else an output gets memory that nobody looks at
+  /// and an input is missing, which is an error.
   Status bind(const exe::Entry &entry, const exe::Program &program, const CallSizes &call, const comm_tensor *tensors,
               int32_t count, bool outputs, std::vector<void *> &out);
   /// Memory of a run for one input or output of full size.

@@ -121,3 +121,26 @@ def test_cache_stays_with_the_ranks(tmp_path, ranks, ranks_as):
             given.update({source: want[target][:, :, 1:] for source, target in executable.states[0]})
         for source, target in executable.states[0]:
             np.testing.assert_array_equal(keeping.state(source), want[target])
+
+
+@pytest.mark.parametrize("ranks_as", ["processes", "threads"])
+def test_buffers_of_the_ranks(model, ranks_as):
+    path, inputs, expected = model
+    with runtime.Session(runtime.Executable(path), ranks_as=ranks_as) as session:
+        bound = session.bind(inputs, in_place=True)
+        for _ in range(2):
+            found = bound()
+            assert session.stats()["bytes_passed"] == 0
+            for name, want in expected.items():
+                np.testing.assert_array_equal(found[name], want)
+        name, token = next((name, array) for name, array in inputs.items() if array.dtype == np.int64)
+        bound.inputs[name][...] = (token + 1) % 2  # what the next call reads
+        changed = {key: value.copy() for key, value in bound().items()}
+        with runtime.Session(runtime.Executable(path), ranks_as="threads") as other:
+            for key, want in other.run({**inputs, name: (token + 1) % 2}).items():
+                np.testing.assert_array_equal(changed[key], want)
+        session.run(inputs)
+        with pytest.raises(RuntimeError, match="bind them again"):
+            bound()
+        for name, want in expected.items():
+            np.testing.assert_array_equal(session.bind(inputs, in_place=True)()[name], want)

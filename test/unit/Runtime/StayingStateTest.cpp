@@ -153,15 +153,15 @@ TEST_P(StayingState, IsNotPassed) {
   for (int step = 0; step < 4; ++step) {
     ASSERT_EQ(call(next(step)), COMM_OK) << comm_last_error();
     comm_session_stats s = stats();
-    int64_t scratch = (1 + (std::get<2>(GetParam()) == Kind::ReadsTwice ? rows * past : 0)) * 4; // picked, before
-    EXPECT_EQ(s.bytes_passed, passes ? rows * fresh * 4 + 8 + rows * 4 + scratch : 0);
+    EXPECT_EQ(s.bytes_passed, passes ? rows * fresh * 4 + 8 + rows * 4 : 0); // x, id and total
     EXPECT_EQ(s.bytes_parted, 0);
   }
   ASSERT_EQ(comm_session_keep_state(session.get(), COMM_STATE_NONE), COMM_OK);
   Floats x = floats("x", {rows, fresh}), given = floats("past", {rows, past});
   int64_t one = 1, id = 0;
-  comm_tensor in[] = {x.view(), given.view(), {"id", COMM_I64, 1, &one, &id, sizeof(id)}};
-  ASSERT_EQ(comm_session_run(session.get(), 0, in, 3, nullptr, 0), COMM_OK) << comm_last_error();
+  Floats present = floats("present", {rows, all});
+  comm_tensor in[] = {x.view(), given.view(), {"id", COMM_I64, 1, &one, &id, sizeof(id)}}, out = present.view();
+  ASSERT_EQ(comm_session_run(session.get(), 0, in, 3, &out, 1), COMM_OK) << comm_last_error();
   EXPECT_EQ(stats().bytes_passed >= rows * (past + all) * 4, passes);
 }
 
@@ -214,6 +214,46 @@ TEST_P(StayingState, CallerTakesPart) {
   append(next(3));
   ASSERT_EQ(call(next(3)), COMM_OK) << comm_last_error();
   EXPECT_EQ(totals, sums());
+}
+
+// Tensors that lie where the ranks read and write are not passed.
+TEST_P(StayingState, MemoryOfTheRanks) {
+  auto memory = [&](int32_t outputs, int32_t port) {
+    void *at = &port;
+    EXPECT_EQ(comm_session_memory(session.get(), 0, outputs, port, &at), COMM_OK) << comm_last_error();
+    return at;
+  };
+  EXPECT_EQ(memory(0, 0), nullptr); // past, while it is carried
+  ASSERT_EQ(comm_session_keep_state(session.get(), COMM_STATE_NONE), COMM_OK);
+  if (std::get<0>(GetParam()) == 1) {
+    EXPECT_EQ(memory(0, 0), nullptr); // the caller's buffers are used
+    return;
+  }
+  Floats given = floats("past", {rows, past}), x = floats("x", {rows, fresh}), present = floats("present", {rows, all}),
+         total = floats("total", {rows, 1});
+  int64_t one = 1, id = 2;
+  comm_tensor in[] = {given.view(), x.view(), {"id", COMM_I64, 1, &one, &id, sizeof(id)}},
+              out[] = {present.view(), total.view()};
+  for (int32_t i = 0; i < 3; ++i) {
+    std::memcpy(memory(0, i), in[i].data, in[i].bytes);
+    in[i].data = memory(0, i);
+  }
+  for (int32_t i = 0; i < 2; ++i)
+    out[i].data = memory(1, i);
+  expected = given.data;
+  append(x.data);
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(comm_session_run(session.get(), 0, in, 3, out, 2), COMM_OK) << comm_last_error();
+    EXPECT_EQ(std::memcmp(out[0].data, expected.data(), out[0].bytes), 0);
+    EXPECT_EQ(std::memcmp(out[1].data, sums().data(), out[1].bytes), 0);
+    EXPECT_EQ(stats().bytes_passed, 0);
+  }
+  void *at = nullptr;
+  EXPECT_EQ(comm_session_memory(session.get(), 1, 0, 0, &at), COMM_INVALID_ARGUMENT);
+  EXPECT_EQ(comm_session_memory(session.get(), 0, 0, 3, &at), COMM_INVALID_ARGUMENT);
+  EXPECT_EQ(comm_session_memory(session.get(), 0, 1, -1, &at), COMM_INVALID_ARGUMENT);
+  EXPECT_EQ(comm_session_memory(session.get(), 0, 0, 0, nullptr), COMM_INVALID_ARGUMENT);
+  EXPECT_EQ(comm_session_memory(nullptr, 0, 0, 0, &at), COMM_INVALID_ARGUMENT);
 }
 
 std::string nameOf(const testing::TestParamInfo<StayingState::ParamType> &info) {
