@@ -74,6 +74,11 @@ struct Blocks {
         last += (w.dims[d] - 1) * w.out[d];
     return w.outOffset % grown >= kept && last < grown;
   }
+  /// All of the value lies behind them.
+  bool appends(const exe::Value &v, int64_t width) const {
+    int64_t first = v.offset / width % grown;
+    return first >= kept && exe::numElements(v.shape) <= grown - first;
+  }
 };
 
 Growth growthOf(const exe::Program &program, size_t input, size_t output) {
@@ -113,11 +118,11 @@ Growth growthOf(const exe::Program &program, size_t input, size_t output) {
     if (!reads && !writes)
       continue;
     Walk walk;
-    if (!readWalk(program, c, walk) || !writes)
+    bool copies = readWalk(program, c, walk);
+    auto inPlace = [&](int32_t value) { return !isPresent(value) || blocks.appends(program.values[value], width); };
+    if (!reads && !(copies && blocks.appends(walk)) && !std::all_of(c.outputs.begin(), c.outputs.end(), inPlace))
       return {};
-    if (!reads && !blocks.appends(walk))
-      return {};
-    if (reads && (growth.copy >= 0 || !blocks.embeds(walk)))
+    if (reads && (growth.copy >= 0 || !writes || !copies || !blocks.embeds(walk)))
       return {};
     if (reads)
       growth.copy = static_cast<int32_t>(i);

@@ -30,6 +30,18 @@ TEST(StateUse, FindsWhatOnlyAppends) {
   EXPECT_EQ(statesOf(exe.entries[0], exe.entries[0].split)[0].growth.copy, -1); // nothing to copy
 }
 
+// A rank of one row: any command may write the new position itself.
+TEST(StateUse, NewPositionsMayComeFromAnywhere) {
+  auto filling = [](Program &p, int64_t offset, Shape shape) {
+    const Value &present = p.values[p.outputs[0].value];
+    p.values.push_back({Storage::Output, present.index, offset, DType::F32, std::move(shape), ""});
+    p.commands[1] = {"fill", {}, {static_cast<int32_t>(p.values.size()) - 1}, {{"value", 1.0}}, ""};
+  };
+  EXPECT_EQ(copyOf([&](Program &p) { filling(p, 12, {1, 1}); }), 0);
+  EXPECT_EQ(copyOf([&](Program &p) { filling(p, 8, {1, 1}); }), -1); // over the past
+  EXPECT_EQ(copyOf([&](Program &p) { filling(p, 8, {1, 2}); }), -1); // and in part
+}
+
 TEST(StateUse, OtherUsesAreLeftAlone) {
   EXPECT_EQ(copyOf([](Program &p) { p.commands[0].attrs["out_offset"] = int64_t(1); }), -1); // further behind
   EXPECT_EQ(copyOf([](Program &p) { p.commands[1].attrs["out_offset"] = int64_t(2); }), -1); // over the past
