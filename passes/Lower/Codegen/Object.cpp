@@ -32,17 +32,59 @@ namespace {
 constexpr int64_t kVectorWidth = 16;
 const char *kLoopAnnotation = "llvm.loop_annotation";
 
-/// No sign of zero, contraction, and what the loops ask for; NaN and infinity keep their meaning. No reassociation but
-/// of sums: it would divide every element by what the row is multiplied with the reciprocal of. No reciprocals: a
-/// quotient that is rounded to an integer next must be the right one.
+bool isReassociated(Operation *op) {
+  auto math = dyn_cast<arith::ArithFastMathInterface>(op);
+  auto flags = math ? math.getFastMathFlagsAttr() : nullptr;
+  return flags && bitEnumContainsAny(flags.getValue(), arith::FastMathFlags::reassoc);
+}
+
+/// x y + z in one rounding, with products on the left first. Written out, so that an element has the same bits wherever
+/// LLVM computes it: in a vector, in the rest behind the vectors, in a range of columns. Sums are left to LLVM, which
+/// knows them in this form only.
+template <class Op> struct ContractProduct : OpRewritePattern<Op> {
+  using OpRewritePattern<Op>::OpRewritePattern;
+  LogicalResult matchAndRewrite(Op op, PatternRewriter &rewriter) const override {
+    if (isReassociated(op) || !op.getType().isF32())
+      return failure();
+    auto product = [](Value v) {
+      auto mul = v.getDefiningOp<arith::MulFOp>();
+      return mul && mul->hasOneUse() ? mul : arith::MulFOp();
+    };
+    auto negated = [&](Value v) { return arith::NegFOp::create(rewriter, op.getLoc(), v).getResult(); };
+    constexpr bool minus = std::is_same_v<Op, arith::SubFOp>;
+    if (arith::MulFOp mul = product(op.getLhs())) {
+      Value rest = minus ? negated(op.getRhs()) : op.getRhs();
+      rewriter.replaceOpWithNewOp<math::FmaOp>(op, mul.getLhs(), mul.getRhs(), rest);
+      return success();
+    }
+    if (arith::MulFOp mul = product(op.getRhs())) {
+      Value left = minus ? negated(mul.getLhs()) : mul.getLhs();
+      rewriter.replaceOpWithNewOp<math::FmaOp>(op, left, mul.getRhs(), op.getLhs());
+      return success();
+    }
+    return failure();
+  }
+};
+
+/// No sign of zero, and what the loops ask for; NaN and infinity keep their meaning. No reassociation but of sums: it
+/// would divide every element by what the row is multiplied with the reciprocal of. No reciprocals: a quotient that is
+/// rounded to an integer next must be the right one.
 void setFastMath(ModuleOp module) {
-  auto always = arith::FastMathFlags::nsz | arith::FastMathFlags::contract;
+  auto add = [&](arith::ArithFastMathInterface op, arith::FastMathFlags flags) {
+    if (auto given = op.getFastMathFlagsAttr())
+      flags = flags | given.getValue();
+    op->setAttr(op.getFastMathAttrName(), arith::FastMathFlagsAttr::get(module.getContext(), flags));
+  };
   module.walk([&](arith::ArithFastMathInterface op) {
     if (isa<arith::ExtFOp, arith::TruncFOp>(op.getOperation()))
       return;
-    auto given = op.getFastMathFlagsAttr();
-    auto flags = given ? always | given.getValue() : always;
-    op->setAttr(op.getFastMathAttrName(), arith::FastMathFlagsAttr::get(module.getContext(), flags));
+    add(op, arith::FastMathFlags::nsz);
+    if (!isReassociated(op))
+      return;
+    add(op, arith::FastMathFlags::contract);
+    for (Value operand : op->getOperands())
+      if (auto mul = operand.getDefiningOp<arith::MulFOp>())
+        add(mul, arith::FastMathFlags::contract);
   });
 }
 
@@ -108,7 +150,11 @@ LogicalResult lowerMath(ModuleOp module) {
                                   {"sinh", "cosh", "tan", "asinh", "acosh", "atanh", "powf", "fpowi", "round"});
   populateMathF32ExpansionPatterns(patterns, isUpstream);
   populateMathPolynomialApproximationPatterns(patterns, isUpstream);
-  return applyPatternsGreedily(module, std::move(patterns));
+  if (failed(applyPatternsGreedily(module, std::move(patterns))))
+    return failure();
+  RewritePatternSet contract(module.getContext());
+  contract.add<ContractProduct<arith::AddFOp>, ContractProduct<arith::SubFOp>>(module.getContext());
+  return applyPatternsGreedily(module, std::move(contract));
 }
 
 LogicalResult lowerToLLVMDialect(ModuleOp module) {
