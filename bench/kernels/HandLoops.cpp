@@ -85,6 +85,17 @@ inline F errorFunction(F x) {
   return (F)((I)y | ((I)x & int32_t(0x80000000)));
 }
 
+typedef uint16_t N __attribute__((vector_size(32))); // 16 numbers of bf16
+inline F wide(const uint16_t *from) { return (F)(__builtin_convertvector(get<N>(from), I) << 16); }
+inline void narrow(uint16_t *to, F x) {
+#if defined(__AVX512BF16__)
+  put(to, _mm512_cvtneps_pbh((__m512)x));
+#else
+  I bits = (I)x;
+  put(to, __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, N));
+#endif
+}
+
 template <typename T> const T *in(void *const *buffers, int i) { return static_cast<const T *>(buffers[i]); }
 template <typename T> T *out(void *const *buffers, int i) { return static_cast<T *>(buffers[i]); }
 
@@ -349,6 +360,43 @@ void handDequantise4(const HandShape &s, void *const *buffers, int64_t begin, in
     F zero = all(in<float>(buffers, 1)[i / 32]), scale = all(in<float>(buffers, 2)[i / 32]);
     for (int64_t k = i; k < i + 32; k += 16)
       put(out<float>(buffers, 3) + k, (__builtin_convertvector(get<B>(in<int8_t>(buffers, 0) + k), F) - zero) * scale);
+  }
+}
+
+void handAddRmsNormNarrow(const HandShape &s, void *const *buffers, int64_t begin, int64_t end) {
+  const auto *w = in<uint16_t>(buffers, 2);
+  for (int64_t row = begin; row < end; ++row) {
+    const auto *x = in<uint16_t>(buffers, 0) + row * s.n, *r = in<uint16_t>(buffers, 1) + row * s.n;
+    auto *total = out<uint16_t>(buffers, 3) + row * s.n, *y = out<uint16_t>(buffers, 4) + row * s.n;
+    float squares = fourSums(s.n, [&](int64_t i, F &sum) {
+      F v = wide(x + i) + wide(r + i);
+      narrow(total + i, v);
+      sum += v * v;
+    });
+    F scale = all(1.0f / std::sqrt(squares / float(s.n) + s.epsilon));
+    each(s.n, [&](int64_t i) { narrow(y + i, (wide(x + i) + wide(r + i)) * scale * wide(w + i)); });
+  }
+}
+
+void handSoftmaxNarrow(const HandShape &s, void *const *buffers, int64_t begin, int64_t end) {
+  constexpr int64_t most = 4096;
+  alignas(64) float kept[most];
+  for (int64_t row = begin; row < end && s.n <= most; ++row) {
+    const auto *x = in<uint16_t>(buffers, 0) + row * s.n;
+    auto *y = out<uint16_t>(buffers, 1) + row * s.n;
+    softmaxRow(s.n, kept, [&](int64_t i) { return wide(x + i); });
+    each(s.n, [&](int64_t i) { narrow(y + i, load(kept + i)); });
+  }
+}
+
+void handSiluMulNarrow(const HandShape &s, void *const *buffers, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) {
+    const auto *gate = in<uint16_t>(buffers, 0) + row * s.n, *up = in<uint16_t>(buffers, 1) + row * s.n;
+    auto *y = out<uint16_t>(buffers, 2) + row * s.n;
+    each(s.n, [&](int64_t i) {
+      F g = wide(gate + i);
+      narrow(y + i, g / (1.0f + exponential(-g)) * wide(up + i));
+    });
   }
 }
 } // namespace comm::bench

@@ -40,5 +40,10 @@ void handDynamicQuantise(const HandShape &, void *const *, int64_t, int64_t);  /
 void handDequantise8(const HandShape &, void *const *, int64_t, int64_t);      ///< i8, scale per 32 -> y
 void handDequantise4(const HandShape &, void *const *, int64_t, int64_t);      ///< i8, zero and scale per 32 -> y
 
+// Elements of bf16, arithmetic in f32.
+void handAddRmsNormNarrow(const HandShape &, void *const *, int64_t, int64_t); ///< x, residual, weight -> sum, y
+void handSoftmaxNarrow(const HandShape &, void *const *, int64_t, int64_t);    ///< x -> y
+void handSiluMulNarrow(const HandShape &, void *const *, int64_t, int64_t);    ///< gate, up -> y
+
 } // namespace comm::bench
 #endif

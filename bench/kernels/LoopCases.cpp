@@ -67,14 +67,18 @@ std::string named(const std::string &what, int64_t rows, int64_t n) {
   return what + " " + std::to_string(rows) + "x" + std::to_string(n);
 }
 
-LoopCase rmsNorm(int64_t rows, int64_t n, bool residual) {
+const char *const kNarrow = ", bf16"; // ends the names of cases of 16 bits
+
+LoopCase rmsNorm(int64_t rows, int64_t n, bool residual, const std::string &element = "f32") {
   Text t;
-  std::string type = tensor({rows, n}), row = tensor({n}), x = t.input(type);
+  std::string type = tensor({rows, n}, element), row = tensor({n}, element), x = t.input(type);
   if (residual) {
     x = t.on(type, "arith.addf", x, t.input(type));
     t.result(x, type);
   }
   t.result(t.line("comm.rms_norm " + x + ", " + t.input(row) + " epsilon 1.0e-5 : " + type + ", " + row), type);
+  if (element != "f32")
+    return {named("residual, RMSNorm", rows, n) + kNarrow, t.text(), handAddRmsNormNarrow, {n, 0, 0, 1e-5f}, rows};
   return {named(residual ? "residual, RMSNorm" : "RMSNorm", rows, n),
           t.text(),
           residual ? handAddRmsNorm : handRmsNorm,
@@ -100,10 +104,12 @@ LoopCase layerNorm(int64_t rows, int64_t n, bool residual) {
           rows};
 }
 
-LoopCase softmax(int64_t rows, int64_t n) {
+LoopCase softmax(int64_t rows, int64_t n, const std::string &element = "f32") {
   Text t;
-  std::string type = tensor({rows, n});
+  std::string type = tensor({rows, n}, element);
   t.result(t.on(type, "comm.softmax", t.input(type)), type);
+  if (element != "f32")
+    return {named("softmax", rows, n) + kNarrow, t.text(), handSoftmaxNarrow, {n}, rows};
   return {named("softmax", rows, n), t.text(), handSoftmax, {n}, rows};
 }
 
@@ -141,10 +147,12 @@ LoopCase gelu(int64_t rows, int64_t n, bool erf) {
           rows};
 }
 
-LoopCase siluMul(int64_t rows, int64_t n) {
+LoopCase siluMul(int64_t rows, int64_t n, const std::string &element = "f32") {
   Text t;
-  std::string type = tensor({rows, n}), gate = t.input(type), up = t.input(type);
+  std::string type = tensor({rows, n}, element), gate = t.input(type), up = t.input(type);
   t.result(t.on(type, "arith.mulf", t.on(type, "comm.silu", gate), up), type);
+  if (element != "f32")
+    return {named("SiLU * up", rows, n) + kNarrow, t.text(), handSiluMulNarrow, {n}, rows};
   return {named("SiLU * up", rows, n), t.text(), handSiluMul, {n}, rows};
 }
 
@@ -233,7 +241,10 @@ void fill(void *to, const Port &port, bool isMask, std::mt19937 &random) {
   auto *floats = static_cast<float *>(to);
   auto *bytes = static_cast<uint8_t *>(to);
   for (int64_t i = 0; i < n; ++i)
-    if (port.dtype != exe::DType::F32)
+    if (port.dtype == exe::DType::BF16) {
+      float x = 3 * normal(random);
+      std::memcpy(bytes + 2 * i, reinterpret_cast<const char *>(&x) + 2, 2);
+    } else if (port.dtype != exe::DType::F32)
       bytes[i] = uint8_t(random());
     else if (isMask) // a causal one
       floats[i] = i % port.shape[1] > i / port.shape[1] ? -INFINITY : 0;
@@ -274,6 +285,11 @@ std::vector<LoopCase> comm::bench::loopCases() {
   for (int64_t rows : {128, 1})
     cases.push_back(quantiseLinear(rows, 1024));
   cases.push_back(dynamicQuantise(1024));
+  for (int64_t rows : {128, 1}) {
+    cases.push_back(rmsNorm(rows, 1024, true, "bf16"));
+    cases.push_back(softmax(rows, 1024, "bf16"));
+    cases.push_back(siluMul(rows, 2816, "bf16"));
+  }
   for (int64_t rows : {1024, 1}) {
     cases.push_back(dequantise8(rows, 32));
     cases.push_back(dequantise4(rows, 32));
@@ -306,15 +322,25 @@ LoopBuffers::LoopBuffers(const CompiledLoop &loop) : loop(loop) {
   }
 }
 
+static double numberAt(const void *from, exe::DType type, int64_t i) {
+  if (type == exe::DType::F32)
+    return static_cast<const float *>(from)[i];
+  if (type != exe::DType::BF16)
+    return static_cast<const int8_t *>(from)[i];
+  uint32_t bits = uint32_t(static_cast<const uint16_t *>(from)[i]) << 16;
+  float x;
+  std::memcpy(&x, &bits, 4);
+  return x;
+}
+
 std::string LoopBuffers::difference() const {
   for (size_t i = 0; i < loop.outputs().size(); ++i) {
     const Port &port = loop.outputs()[i];
-    const void *a = mine[loop.inputs().size() + i], *b = other[loop.inputs().size() + i];
+    double tolerance = port.dtype == exe::DType::F32 ? 4e-6 : port.dtype == exe::DType::BF16 ? 8e-3 : 0;
     for (int64_t e = 0; e < exe::numElements(port.shape); ++e) {
-      bool isFloat = port.dtype == exe::DType::F32;
-      double got = isFloat ? static_cast<const float *>(a)[e] : static_cast<const int8_t *>(a)[e],
-             want = isFloat ? static_cast<const float *>(b)[e] : static_cast<const int8_t *>(b)[e];
-      if (!(std::fabs(got - want) <= (isFloat ? 4e-6 * (1 + std::fabs(want)) : 0)))
+      double got = numberAt(mine[loop.inputs().size() + i], port.dtype, e),
+             want = numberAt(other[loop.inputs().size() + i], port.dtype, e);
+      if (!(std::fabs(got - want) <= tolerance * (1 + std::fabs(want))))
         return "result " + std::to_string(i) + ", element " + std::to_string(e) + ": " + std::to_string(got) +
                ", by hand " + std::to_string(want);
     }

@@ -83,6 +83,14 @@ int64_t mlir::comm::getKernelIterations(Block &body) {
   return succeeded(plan) ? iterationsOf(*plan, copy) : 0;
 }
 
+/// A level with AVX512_BF16 differs from the one without in how results are rounded.
+static bool storesBF16(ArrayRef<KernelSource> kernels) {
+  return llvm::any_of(kernels, [](const KernelSource &kernel) {
+    return llvm::any_of(kernel.body->getTerminator()->getOperandTypes(),
+                        [](Type type) { return getElementTypeOrSelf(type).isBF16(); });
+  });
+}
+
 FailureOr<std::vector<::comm::exe::NativeObject>> mlir::comm::compileKernels(ArrayRef<KernelSource> kernels,
                                                                              const CodegenOptions &options) {
   std::vector<::comm::exe::NativeObject> objects;
@@ -110,7 +118,10 @@ FailureOr<std::vector<::comm::exe::NativeObject>> mlir::comm::compileKernels(Arr
         succeeded(columns) && failed(codegen::emitLoops(*emitted, copy, *columns, kernel.symbol)))
       return failure();
   }
+  bool narrows = storesBF16(kernels);
   for (const std::string &isa : options.isaLevels) {
+    if (!narrows && StringRef(isa).contains("bf16"))
+      continue;
     FailureOr<std::vector<uint8_t>> object = codegen::compileObject(*emitted, isa);
     if (failed(object))
       return failure();

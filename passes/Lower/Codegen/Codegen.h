@@ -19,8 +19,9 @@ struct KernelSource {
   Block *body = nullptr;
 };
 
+/// The last level is left out when no kernel has a result of bf16.
 struct CodegenOptions {
-  std::vector<std::string> isaLevels = {"x86-64-v3", "x86-64-v4"};
+  std::vector<std::string> isaLevels = {"x86-64-v3", "x86-64-v4", "x86-64-v4+avx512bf16"};
 };
 
 /// True when one loop nest computes the body: elementwise arith and math ops, linalg.broadcast, linalg.reduce,

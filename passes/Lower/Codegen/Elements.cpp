@@ -33,24 +33,11 @@ Value codegen::loadElement(OpBuilder &b, Location loc, Value pointer, Value line
   return element.isF16() ? Value(arith::ExtFOp::create(b, loc, b.getF32Type(), x)) : x;
 }
 
-/// Round to nearest even in integers: arith.truncf would call a library on CPUs without the instruction.
-static Value roundToBF16(OpBuilder &b, Location loc, Value x) {
-  auto c = [&](int64_t v) { return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(v)).getResult(); };
-  Value bits = arith::BitcastOp::create(b, loc, b.getI32Type(), x);
-  Value odd = arith::AndIOp::create(b, loc, arith::ShRUIOp::create(b, loc, bits, c(16)), c(1));
-  Value rounded = arith::AddIOp::create(b, loc, bits, arith::AddIOp::create(b, loc, odd, c(0x7fff)));
-  Value magnitude = arith::AndIOp::create(b, loc, bits, c(0x7fffffff));
-  Value isNaN = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ugt, magnitude, c(0x7f800000));
-  Value quiet = arith::OrIOp::create(b, loc, bits, c(0x400000));
-  Value chosen = arith::SelectOp::create(b, loc, isNaN, quiet, rounded);
-  return arith::TruncIOp::create(b, loc, b.getI16Type(), arith::ShRUIOp::create(b, loc, chosen, c(16)));
-}
-
 void codegen::storeElement(OpBuilder &b, Location loc, Value x, Value pointer, Value linear, Type element) {
   if (element.isInteger(1))
     x = arith::ExtUIOp::create(b, loc, b.getI8Type(), x);
-  else if (element.isBF16())
-    x = roundToBF16(b, loc, x);
+  else if (element.isBF16()) // compileObject knows how the ISA level does it
+    x = arith::BitcastOp::create(b, loc, b.getI16Type(), arith::TruncFOp::create(b, loc, element, x));
   else if (element.isF16())
     x = arith::TruncFOp::create(b, loc, element, x);
   Value address =

@@ -138,8 +138,37 @@ struct ExpandLog10 : OpRewritePattern<math::Log10Op> {
   }
 };
 
-LogicalResult lowerMath(ModuleOp module) {
+/// Round to nearest even in integers: arith.truncf would call a library on CPUs without the instruction.
+struct ExpandRoundToBF16 : OpRewritePattern<arith::BitcastOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(arith::BitcastOp op, PatternRewriter &rewriter) const override {
+    auto rounding = op.getIn().getDefiningOp<arith::TruncFOp>();
+    if (!rounding || !rounding.getType().isBF16() || !rounding.getIn().getType().isF32())
+      return rewriter.notifyMatchFailure(op, "not the bits of an f32 rounded to bf16");
+    Location loc = op.getLoc();
+    auto c = [&](int64_t v) -> Value {
+      return arith::ConstantOp::create(rewriter, loc, rewriter.getI32IntegerAttr(static_cast<int32_t>(v)));
+    };
+    Value bits = arith::BitcastOp::create(rewriter, loc, rewriter.getI32Type(), rounding.getIn());
+    Value odd = arith::AndIOp::create(rewriter, loc, arith::ShRUIOp::create(rewriter, loc, bits, c(16)), c(1));
+    Value rounded = arith::AddIOp::create(rewriter, loc, bits, arith::AddIOp::create(rewriter, loc, odd, c(0x7fff)));
+    Value magnitude = arith::AndIOp::create(rewriter, loc, bits, c(0x7fffffff));
+    Value isNaN = arith::CmpIOp::create(rewriter, loc, arith::CmpIPredicate::ugt, magnitude, c(0x7f800000));
+    Value quiet = arith::OrIOp::create(rewriter, loc, bits, c(0x400000));
+    Value chosen = arith::SelectOp::create(rewriter, loc, isNaN, quiet, rounded);
+    rewriter.replaceOpWithNewOp<arith::TruncIOp>(op, op.getType(),
+                                                 arith::ShRUIOp::create(rewriter, loc, chosen, c(16)));
+    return success();
+  }
+};
+
+/// "x86-64-v4+avx512bf16": a CPU and what it has besides.
+bool roundsToBF16(StringRef isa) { return isa.contains("+avx512bf16"); }
+
+LogicalResult lowerMath(ModuleOp module, StringRef isa) {
   RewritePatternSet patterns(module.getContext());
+  if (!roundsToBF16(isa))
+    patterns.add<ExpandRoundToBF16>(module.getContext());
   patterns.add<ExpandLog10>(module.getContext());
   codegen::populateScalarMathPatterns(patterns);
   auto isUpstream = [](StringRef name) {
@@ -157,8 +186,8 @@ LogicalResult lowerMath(ModuleOp module) {
   return applyPatternsGreedily(module, std::move(contract));
 }
 
-LogicalResult lowerToLLVMDialect(ModuleOp module) {
-  if (failed(lowerMath(module)))
+LogicalResult lowerToLLVMDialect(ModuleOp module, StringRef isa) {
+  if (failed(lowerMath(module, isa)))
     return failure();
   setFastMath(module);
   annotateLoops(module);
@@ -186,6 +215,8 @@ LogicalResult lowerToLLVMDialect(ModuleOp module) {
   return success();
 }
 
+StringRef featuresOf(StringRef isa) { return roundsToBF16(isa) ? "+avx512bf16" : ""; }
+
 std::unique_ptr<llvm::TargetMachine> createTarget(StringRef isa) {
   static const bool once = [] {
     llvm::InitializeNativeTarget();
@@ -198,17 +229,19 @@ std::unique_ptr<llvm::TargetMachine> createTarget(StringRef isa) {
   const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target)
     return nullptr;
-  return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(triple, isa, "", llvm::TargetOptions(),
-                                                                          llvm::Reloc::PIC_, llvm::CodeModel::Small,
-                                                                          llvm::CodeGenOptLevel::Aggressive));
+  return std::unique_ptr<llvm::TargetMachine>(
+      target->createTargetMachine(triple, isa.split('+').first, featuresOf(isa), llvm::TargetOptions(),
+                                  llvm::Reloc::PIC_, llvm::CodeModel::Small, llvm::CodeGenOptLevel::Aggressive));
 }
 
 void optimise(llvm::Module &module, llvm::TargetMachine &target, StringRef isa) {
   module.setDataLayout(target.createDataLayout());
   module.setTargetTriple(target.getTargetTriple());
   for (llvm::Function &function : module) {
-    function.addFnAttr("target-cpu", isa);
-    function.addFnAttr("prefer-vector-width", isa == "x86-64-v4" ? "512" : "256");
+    function.addFnAttr("target-cpu", isa.split('+').first);
+    if (!featuresOf(isa).empty())
+      function.addFnAttr("target-features", featuresOf(isa));
+    function.addFnAttr("prefer-vector-width", isa.starts_with("x86-64-v4") ? "512" : "256");
     function.addFnAttr("no-builtins");
     function.addFnAttr(llvm::Attribute::NoUnwind);
   }
@@ -253,7 +286,7 @@ std::string findImport(ArrayRef<uint8_t> bytes) {
 
 FailureOr<std::vector<uint8_t>> codegen::compileObject(ModuleOp source, StringRef isa) {
   OwningOpRef<ModuleOp> module(cast<ModuleOp>(source->clone()));
-  if (failed(lowerToLLVMDialect(*module)))
+  if (failed(lowerToLLVMDialect(*module, isa)))
     return source.emitError("fused kernels could not be lowered to LLVM");
   auto target = createTarget(isa);
   if (!target)

@@ -432,6 +432,39 @@ TEST(Codegen, RefusesWhatIsNotOneLoopNest) {
          "loop nest");
 }
 
+/// Rounding to bf16 has a level of its own, which bodies without such results do not get.
+TEST(Codegen, LevelsFollowTheResults) {
+  for (const char *type : {"bf16", "f32"}) {
+    std::string t = std::string("tensor<4x8x") + type + ">";
+    auto module = parseSourceString<ModuleOp>(
+        "func.func @f(%x: " + t + ") {\n%r = " +
+            body("%x", t, t, "%a: " + t, "%t = math.exp %a : " + t + "\ncomm.yield %t : " + t) + "\n return\n}",
+        &context());
+    ASSERT_TRUE(module);
+    module->walk([&](FusedOp op) {
+      auto objects = compileKernels({{"k", &op.getBody().front()}}, {});
+      ASSERT_TRUE(succeeded(objects));
+      std::vector<std::string> levels, expected = {"x86-64-v3", "x86-64-v4"};
+      if (std::string(type) == "bf16")
+        expected.push_back("x86-64-v4+avx512bf16");
+      for (const ::comm::exe::NativeObject &object : *objects)
+        levels.push_back(object.isa);
+      EXPECT_EQ(levels, expected);
+    });
+  }
+}
+
+/// Ties to even, and what is no number, alike on every level.
+TEST(Codegen, RoundsToBF16) {
+  const double odd[] = {1.00390625, 1.01171875, -1.00390625, 1.00390720367431640625,
+                        3.3e38,     3.4e38,     -3.4e38,     kInfinity,
+                        -kInfinity, kNaN,       0,           -0.0};
+  std::string t = "tensor<40xf32>", n = "tensor<40xbf16>";
+  check("%x: " + t,
+        "%r = " + body("%x", t, n, "%a: " + t, "%y = arith.truncf %a : " + t + " to " + n + "\ncomm.yield %y : " + n),
+        0, odd);
+}
+
 /// Same input, same bytes.
 TEST(Codegen, IsDeterministic) {
   auto module =
