@@ -117,11 +117,18 @@ void annotateLoops(ModuleOp module) {
       interleave = 4;
     while (trip >= 0 && interleave > 1 && (trip % (width * interleave) != 0 || trip / (width * interleave) < 2))
       interleave /= 2;
-    auto vectorize = LLVM::LoopVectorizeAttr::get(context, flag(false), {}, {}, number(width), {}, {}, {});
-    auto annotation = LLVM::LoopAnnotationAttr::get(
-        context, {}, vectorize, LLVM::LoopInterleaveAttr::get(context, number(interleave)),
-        LLVM::LoopUnrollAttr::get(context, flag(true), {}, {}, {}, {}, {}, {}), {}, {}, {}, {}, {}, {},
-        /*mustProgress=*/flag(true), {}, {}, {}, {});
+    // No unrolling before vectors are formed; after that, short loops are laid out whole.
+    auto noUnroll = LLVM::LoopUnrollAttr::get(context, flag(true), {}, {}, {}, {}, {}, {});
+    LLVM::LoopAnnotationAttr asVectors;
+    if (trip > width && trip <= 4 * width)
+      asVectors = LLVM::LoopAnnotationAttr::get(context, {}, {}, {},
+                                                LLVM::LoopUnrollAttr::get(context, {}, {}, {}, flag(true), {}, {}, {}),
+                                                {}, {}, {}, {}, {}, {}, /*mustProgress=*/flag(true), {}, {}, {}, {});
+    auto vectorize = LLVM::LoopVectorizeAttr::get(context, flag(false), {}, {}, number(width), asVectors, {}, {});
+    auto annotation = LLVM::LoopAnnotationAttr::get(context, {}, vectorize,
+                                                    LLVM::LoopInterleaveAttr::get(context, number(interleave)),
+                                                    noUnroll, {}, {}, {}, {}, {}, {},
+                                                    /*mustProgress=*/flag(true), {}, {}, {}, {});
     loop->setAttr(kLoopAnnotation, annotation);
   });
 }
