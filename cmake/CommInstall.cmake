@@ -37,7 +37,7 @@ if(COMM_COMPILER)
     endif()
   endforeach()
   # What a pass out of the tree includes and links: the dialect, its declarations for TableGen, and analyses over it.
-  foreach(library CommCost CommSolver CommIR CommAnalysis CommInterpreter)
+  foreach(library CommExecutable CommCost CommSolver CommIR CommAnalysis CommInterpreter)
     if(TARGET ${library})
       install(TARGETS ${library} EXPORT commc-compiler COMPONENT compiler)
     endif()

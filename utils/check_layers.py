@@ -20,7 +20,7 @@ RULES = {
     "Solver": ([], PLAIN),
     "Simulator": (["Executable", "Cost"], PLAIN),
     "IR": ([], MLIR),
-    "Analysis": (["IR", "Cost", "Solver"], MLIR),
+    "Analysis": (["IR", "Cost", "Solver", "Executable"], MLIR),  # bytes of what an executable holds
     "Import": (["IR", "lib"], MLIR),  # folds constants with the interpreter
     "Export": (["IR", "Executable"], MLIR),
     "lib": (COMPILER + ["Executable", "Proof", "Import", "Export"], MLIR),  # any other folder of lib/

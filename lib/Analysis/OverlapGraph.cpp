@@ -1,6 +1,7 @@
 //===- OverlapGraph.cpp - a function as an overlap problem ----------------===//
 #include "comm/Analysis/OverlapGraph.h"
 #include "comm/Analysis/Explain.h"
+#include "comm/Analysis/HeldBytes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -33,7 +34,7 @@ class GraphBuilder {
 public:
   GraphBuilder(func::FuncOp function, const OpTimes &times, const OverlapGraphOptions &options)
       : block(function.getBody().front()), times(times), options(options) {
-    graph.fixedBytes = getFixedBytes(function);
+    graph.fixedBytes = getHeldBytes(function).total();
   }
 
   OverlapGraph run() {
@@ -392,24 +393,6 @@ void OverlapGraph::apply(ArrayRef<solver::Step> order, Block &block) const {
   for (Operation *op : llvm::reverse(ops))
     if (isFreeOp(op) && op->use_empty())
       op->erase();
-}
-
-int64_t mlir::comm::getFixedBytes(func::FuncOp function) {
-  int64_t bytes = 0;
-  llvm::DenseSet<Attribute> seen; // tied weights are loaded once
-  for (Operation &op : function.getBody().front()) {
-    if (isa<WeightOp>(op)) {
-      if (seen.insert(op.getAttrDictionary()).second)
-        bytes += getTensorBytes(op.getResult(0).getType());
-    } else if (auto constant = dyn_cast<arith::ConstantOp>(op);
-               constant && !isa<SplatElementsAttr>(constant.getValue()))
-      bytes += getTensorBytes(constant.getType());
-  }
-  for (Type type : function.getArgumentTypes())
-    bytes += getTensorBytes(type);
-  for (Type type : function.getResultTypes())
-    bytes += getTensorBytes(type);
-  return bytes;
 }
 
 OverlapGraph mlir::comm::buildOverlapGraph(func::FuncOp function, const OpTimes &times,

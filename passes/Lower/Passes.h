@@ -23,6 +23,8 @@ struct LowerOptions {
 };
 /// On a module whose arenas exceed the limit, when that is no error: bytes that the worst of them has too many.
 inline constexpr llvm::StringLiteral kOverBytesAttr = "comm.over_bytes";
+/// Beside it: bytes of which no placement of these buffers needs less.
+inline constexpr llvm::StringLiteral kLeastBytesAttr = "comm.least_bytes";
 
 /// From form `async` to form `command`. Native code is made afterwards, by compileKernels
 /// (passes/Lower/Codegen/Codegen.h) on the comm.kernel ops.

@@ -4,6 +4,7 @@
 // Skips     functions without buffers get an arena of 0 bytes; over the memory limit is an error
 //===----------------------------------------------------------------------===//
 #include "comm/Analysis/Explain.h"
+#include "comm/Analysis/HeldBytes.h"
 #include "comm/Solver/BufferPlan.h"
 #include "passes/Lower/Passes.h"
 #include "llvm/ADT/MapVector.h"
@@ -202,7 +203,9 @@ private:
 /// What one rank holds while a function runs.
 struct Footprint {
   int64_t weights = 0, activations = 0, communication = 0, ports = 0;
-  int64_t total() const { return weights + activations + communication + ports; }
+  int64_t mapped = 0, loading = 0; ///< as HeldBytes has them
+  int64_t running() const { return weights + activations + communication + ports; }
+  int64_t total() const { return std::max(running(), loading); }
 };
 
 /// Small sizes to the byte, others as people say them.
@@ -210,6 +213,17 @@ std::string sizeText(int64_t bytes) {
   if (bytes < 100000)
     return llvm::formatv("{0} bytes", bytes);
   return bytes < 100000000 ? llvm::formatv("{0:f1} MB", bytes / 1e6) : llvm::formatv("{0:f1} GB", bytes / 1e9);
+}
+
+/// What else there is to say of the weights.
+std::string besides(const Footprint &sizes) {
+  std::string text;
+  if (sizes.loading > sizes.running())
+    text +=
+        "; while weights are packed there are " + sizeText(sizes.loading) + " of them and what they are packed from";
+  if (sizes.mapped > 0)
+    text += "; " + sizeText(sizes.mapped) + " of weights are read in mapped files";
+  return text;
 }
 
 struct PlanBuffers : impl::PlanBuffersPassBase<PlanBuffers> {
@@ -281,27 +295,26 @@ private:
   int64_t arenaLimit(func::FuncOp function) {
     if (memoryLimit <= 0 || function->hasAttr(kReferenceAttr))
       return 0;
-    return std::max<int64_t>(1, memoryLimit - footprint(function, {}).total());
+    return std::max<int64_t>(1, memoryLimit - footprint(function, {}).running());
   }
 
   Footprint footprint(func::FuncOp function, const ::comm::solver::BufferPlan &plan) {
     Footprint sizes;
     sizes.communication = plan.sharedBytes;
     sizes.activations = plan.arenaBytes - plan.sharedBytes;
-    for (Type type : function.getArgumentTypes())
-      sizes.ports += getTensorBytes(type);
-    llvm::DenseSet<Attribute> seen; // tied weights are loaded once
-    function.walk([&](Operation *op) {
-      if (auto data = dyn_cast<DataOp>(op))
-        sizes.weights += getTensorBytes(data.getType());
-      auto weight = dyn_cast<LoadedWeightOp>(op);
-      if (!weight)
-        return;
-      NamedAttrList key(weight->getAttrDictionary());
-      if (seen.insert(key.getDictionary(op->getContext())).second)
-        sizes.weights += getTensorBytes(weight.getType());
-    });
+    HeldBytes held = getHeldBytes(function);
+    sizes.weights = held.weights;
+    sizes.mapped = held.mapped;
+    sizes.ports = held.ports;
+    sizes.loading = held.loading;
     return sizes;
+  }
+
+  /// Of all functions.
+  void noteLargest(StringRef name, int64_t bytes) {
+    auto known = getOperation()->getAttrOfType<IntegerAttr>(name);
+    getOperation()->setAttr(name,
+                            Builder(&getContext()).getI64IntegerAttr(std::max(bytes, known ? known.getInt() : 0)));
   }
 
   LogicalResult report(func::FuncOp function, const ::comm::solver::BufferPlan &plan) {
@@ -309,16 +322,15 @@ private:
     explain(getOperation(), "memory",
             "'" + function.getName() + "' needs " + sizeText(sizes.total()) + " per rank: weights and constants " +
                 sizeText(sizes.weights) + ", activations " + sizeText(sizes.activations) + ", communication " +
-                sizeText(sizes.communication) + ", inputs and outputs " + sizeText(sizes.ports) +
+                sizeText(sizes.communication) + ", inputs and outputs " + sizeText(sizes.ports) + besides(sizes) +
                 "; no plan of the arena is below " + sizeText(plan.lowerBound) + ", this one has " +
                 sizeText(plan.arenaBytes));
     if (memoryLimit <= 0 || sizes.total() <= memoryLimit)
       return success();
     int64_t over = sizes.total() - memoryLimit;
-    if (!strict && over < plan.arenaBytes) { // else no schedule helps
-      auto worst = getOperation()->getAttrOfType<IntegerAttr>(kOverBytesAttr);
-      getOperation()->setAttr(kOverBytesAttr,
-                              Builder(&getContext()).getI64IntegerAttr(std::max(over, worst ? worst.getInt() : 0)));
+    if (!strict && over < plan.arenaBytes && sizes.loading <= memoryLimit) { // else no schedule helps
+      noteLargest(kOverBytesAttr, over);
+      noteLargest(kLeastBytesAttr, sizes.running() - plan.arenaBytes + plan.lowerBound);
       return success();
     }
     InFlightDiagnostic error = function.emitError("error[E501]: '")
@@ -326,8 +338,8 @@ private:
                                << " per rank, the limit is " << sizeText(memoryLimit) << ": weights and constants "
                                << sizeText(sizes.weights) << ", activations " << sizeText(sizes.activations)
                                << ", communication " << sizeText(sizes.communication) << ", inputs and outputs "
-                               << sizeText(sizes.ports);
-    int64_t rest = memoryLimit - (sizes.total() - sizes.weights);
+                               << sizeText(sizes.ports) << besides(sizes);
+    int64_t rest = memoryLimit - (sizes.running() - sizes.weights);
     if (rest > 0 && sizes.weights > sizes.total() / 2)
       error << "; split the weights over " << llvm::divideCeil(sizes.weights, rest)
             << " times as many ranks, or raise the limit to " << sizes.total() << " bytes";

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 #include "comm-c/runtime.h"
 #include "comm/Analysis/Explain.h"
+#include "comm/Analysis/HeldBytes.h"
 #include "comm/Analysis/OverlapGraph.h"
 #include "comm/Executable/Executable.h"
 #include "comm/Export/Export.h"
@@ -12,6 +13,7 @@
 #include "comm/Import/Import.h"
 #include "comm/Proof/Certificate.h"
 #include "comm/Proof/Equality.h"
+#include "comm/Solver/PlanLimits.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassManager.h"
@@ -32,6 +34,7 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 #include <chrono>
+#include <optional>
 #include <unistd.h>
 
 using namespace commc;
@@ -50,6 +53,7 @@ public:
 private:
   int import();
   int runPhase(Phase phase, const PipelineOptions &pipeline);
+  void limitMemory();
   int lowerWithinLimit();
   int exportFile();
   int prove(::comm::exe::Executable &executable);
@@ -70,7 +74,9 @@ private:
   MLIRContext context;
   DiagnosticPrinter diagnostics;
   std::unique_ptr<OnnxModel> model;
-  OwningOpRef<ModuleOp> module, unscheduled; ///< the second: as it came to Schedule, where memory is limited
+  OwningOpRef<ModuleOp> module, unplanned;          ///< the second: as it came to Optimize, where memory is limited
+  std::optional<::comm::solver::PlanLimits> limits; ///< where memory is limited
+  int64_t planned = 0;                              ///< bytes per rank that Optimize and Schedule plan for; 0: any
   std::chrono::steady_clock::time_point phaseStart = std::chrono::steady_clock::now();
 };
 
@@ -267,6 +273,7 @@ PipelineOptions Compiler::pipelineOptions() const {
   pipeline.precision = options.precision;
   pipeline.partition.sequenceParallel = options.sequenceParallel;
   pipeline.lower.memoryLimit = options.memoryLimit;
+  pipeline.scheduleReserve = planned > 0 ? options.memoryLimit - planned : 0;
   pipeline.weave.plan = options.plan;
   pipeline.weave.cut = options.splitAt;
   pipeline.weave.tile = options.splitTile;
@@ -336,25 +343,46 @@ int Compiler::runPhase(Phase phase, const PipelineOptions &pipeline) {
   return succeeded(pm.run(*module)) ? kOk : diagnostics.getExitCode();
 }
 
-/// Where the buffers of a schedule do not fit although its bytes do, it is made again with a smaller limit.
+void Compiler::limitMemory() {
+  int64_t held = 1;
+  for (func::FuncOp function : module->getOps<func::FuncOp>())
+    if (function->hasAttr(kEntryAttr) && !function->hasAttr(kReferenceAttr))
+      held = std::max(held, getHeldBytes(function).total());
+  unplanned = module->clone();
+  limits.emplace(options.memoryLimit, held);
+  planned = limits->next();
+}
+
+/// Where the buffers of a plan do not fit although its bytes do, plans for smaller limits are tried.
 int Compiler::lowerWithinLimit() {
-  constexpr int tries = 5;
-  PipelineOptions pipeline = pipelineOptions();
-  for (int i = 1;; ++i) {
-    pipeline.lower.strict = !unscheduled || i == tries;
+  auto planFor = [&](int64_t bytes) -> int {
+    module = unplanned->clone();
+    planned = bytes;
+    for (Phase phase : {Phase::Optimize, Phase::Schedule})
+      if (int code = runPhase(phase, pipelineOptions()))
+        return code;
+    return kOk;
+  };
+  for (;;) {
+    PipelineOptions pipeline = pipelineOptions();
+    pipeline.lower.strict = false;
     if (int code = runPhase(Phase::Lower, pipeline))
       return code;
     auto over = (*module)->getAttrOfType<IntegerAttr>(kOverBytesAttr);
-    if (!over)
+    if (!over) {
+      (*module)->removeAttr(kLeastBytesAttr);
       return kOk;
-    // Much more each time: a few bytes less often give the same schedule.
-    pipeline.scheduleReserve += std::max(over.getInt(), 3 * pipeline.scheduleReserve);
-    module = unscheduled->clone();
-    explain(*module, "memory",
-            "buffers needed " + Twine(over.getInt()) + " bytes more than the limit leaves: scheduled again with " +
-                Twine(pipeline.scheduleReserve) + " bytes less");
-    if (int code = runPhase(Phase::Schedule, pipeline))
+    }
+    if (planned == 1)
+      limits->setLeast((*module)->getAttrOfType<IntegerAttr>(kLeastBytesAttr).getInt());
+    int64_t next = limits->next(), missing = over.getInt();
+    if (int code = planFor(std::max<int64_t>(next, 1)))
       return code;
+    if (next == 0) // the plan that needs least says what is missing
+      return runPhase(Phase::Lower, pipelineOptions());
+    explain(*module, "memory",
+            "buffers needed " + Twine(missing) + " bytes more than the limit leaves: planned again " +
+                (next == 1 ? Twine("with as little memory as possible") : "for " + Twine(next) + " bytes"));
   }
 }
 
@@ -467,9 +495,9 @@ int Compiler::run() {
       if (int code = applyLayouts())
         return code;
     }
-    if (info.phase == Phase::Schedule && options.memoryLimit > 0)
-      unscheduled = module->clone();
-    if (int code = info.phase == Phase::Lower ? lowerWithinLimit() : runPhase(info.phase, pipelineOptions()))
+    if (info.phase == Phase::Optimize && options.memoryLimit > 0)
+      limitMemory();
+    if (int code = info.phase == Phase::Lower && limits ? lowerWithinLimit() : runPhase(info.phase, pipelineOptions()))
       return code;
     if (info.phase == Phase::Import && !padEntries(options, *model, *module, pipelineOptions()))
       return diagnostics.getExitCode();

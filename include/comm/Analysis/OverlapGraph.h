@@ -30,7 +30,7 @@ struct OverlapGraph {
   /// or itself when it is synchronous.
   std::vector<SmallVector<Operation *>> members;
   std::vector<bool> memoryBound; ///< per op of the problem: compute that little can be hidden behind
-  int64_t fixedBytes = 0;        ///< weights, constants, inputs and outputs: not the scheduler's to place
+  int64_t fixedBytes = 0;        ///< HeldBytes::total: not the scheduler's to place
 
   Operation *collectiveOf(int32_t op) const; ///< the collective itself; null for compute
   std::string siteOf(int32_t op) const;      ///< as remarks name it
@@ -41,9 +41,6 @@ struct OverlapGraph {
 };
 
 OverlapGraph buildOverlapGraph(func::FuncOp function, const OpTimes &times, const OverlapGraphOptions &options);
-
-/// Bytes of weights, constants, inputs and outputs of one rank.
-int64_t getFixedBytes(func::FuncOp function);
 
 } // namespace mlir::comm
 #endif
