@@ -45,6 +45,7 @@ public:
     RankOptions o{options.reference, options.computeThreads, placement, true};
     o.packedFolder = options.packedFolder;
     o.memoryBefore = memoryBefore;
+    PinnedHere pinned(cpu); // weights are packed, and so first touched, where they will be read
     Status s =
         Rank::create(loaded, files, native, o, transport->rank(), static_cast<uint8_t *>(arena), comm.get(), rank);
     for (size_t e = 0; s && e < loaded.exe.entries.size(); ++e)

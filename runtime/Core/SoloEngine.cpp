@@ -18,6 +18,7 @@ public:
     RankOptions o{options.reference, options.computeThreads, placement};
     o.packedFolder = options.packedFolder;
     o.memoryBefore = memoryBefore;
+    PinnedHere pinned(cpu); // weights are packed, and so first touched, where they will be read
     return Rank::create(loaded, files, native, o, 0, arena.memory, nullptr, rank);
   }
 
