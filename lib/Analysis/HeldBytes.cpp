@@ -38,7 +38,8 @@ exe::DType dtypeOf(Type type) {
 
 class HeldReader {
 public:
-  explicit HeldReader(func::FuncOp function) : function(function) {
+  explicit HeldReader(func::FuncOp function)
+      : function(function), embeds(function->getParentOp() && function->getParentOp()->hasAttr(kEmbedsWeightsAttr)) {
     if (GridOp found = getGrid(function); found && !function->hasAttr(kReferenceAttr))
       for (auto [name, size] : llvm::zip_equal(found.getAxes().getAsRange<StringAttr>(), found.getSizes()))
         grid.axes.push_back({name.str(), size});
@@ -87,7 +88,7 @@ private:
   void addWeight(Operation *op, StringRef file, int64_t offset, ShapedType stored, ArrayAttr slices,
                  LayoutAttr layout) {
     exe::Weight weight;
-    weight.offset = offset;
+    weight.offset = embeds ? 0 : offset;
     weight.dtype = dtypeOf(stored.getElementType());
     weight.shape.assign(stored.getShape().begin(), stored.getShape().end());
     if (slices)
@@ -197,6 +198,7 @@ private:
   }
 
   func::FuncOp function;
+  const bool embeds;
   exe::Grid grid;
   exe::HeldWeights held;
   std::deque<exe::Weight> weights; ///< stay where they are

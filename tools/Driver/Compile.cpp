@@ -401,6 +401,7 @@ bool Compiler::embedsWeights(const std::string &path) const {
 }
 
 int Compiler::exportFile() {
+  (*module)->removeAttr(kEmbedsWeightsAttr);
   std::string path = outputPath();
   std::vector<KernelSource> kernels;
   for (KernelOp kernel : module->getOps<KernelOp>())
@@ -495,6 +496,8 @@ int Compiler::run() {
       if (int code = applyLayouts())
         return code;
     }
+    if (info.phase == Phase::Optimize && embedsWeights(outputPath()))
+      (*module)->setAttr(kEmbedsWeightsAttr, UnitAttr::get(&context));
     if (info.phase == Phase::Optimize && options.memoryLimit > 0)
       limitMemory();
     if (int code = info.phase == Phase::Lower && limits ? lowerWithinLimit() : runPhase(info.phase, pipelineOptions()))

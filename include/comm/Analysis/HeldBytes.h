@@ -5,6 +5,10 @@
 
 namespace mlir::comm {
 
+/// Unit, on a module: weights will be copied into the executable, where each begins at a border of elements; in other
+/// files one may not, and is then copied when it is loaded.
+inline constexpr llvm::StringLiteral kEmbedsWeightsAttr = "comm.embeds_weights";
+
 /// Bytes of one rank beside the arena, as exe::RankMemory has them.
 struct HeldBytes {
   int64_t weights = 0; ///< as kernels read them: packed, or copied out of their file
