@@ -84,10 +84,14 @@ bool ResidentState::turn(size_t axis, Window &w) const {
   return !gaps;
 }
 
-std::vector<uint8_t> ResidentState::collect() const {
-  if (!inPlace)
-    return own;
-  std::vector<uint8_t> all(bytesOf(state));
+void ResidentState::get(void *to) const {
+  auto *all = static_cast<uint8_t *>(to);
+  if (bytesOf(state) == 0) // there may be no memory at all
+    return;
+  if (!inPlace) {
+    std::memcpy(all, own.data(), own.size());
+    return;
+  }
   AxisView view(partOf(state.shape), window.axis, state.dtype);
   std::vector<uint8_t> part(static_cast<size_t>(view.outer * view.size * view.innerBytes));
   for (int64_t rank = 0; rank < place.ranks; ++rank) {
@@ -95,20 +99,19 @@ std::vector<uint8_t> ResidentState::collect() const {
     if (!transfer.writes())
       continue;
     Blocks from{place.memory + static_cast<size_t>(rank) * place.stride + window.offset, view, window.pitch};
+    if (from.pitch == view.size) {
+      transfer.toWhole(from.at, all);
+      continue;
+    }
     fitInto(from, {part.data(), view, view.size}, false);
-    transfer.toWhole(part.data(), all.data());
+    transfer.toWhole(part.data(), all);
   }
-  return all;
-}
-
-void ResidentState::get(void *to) const {
-  std::vector<uint8_t> all = collect();
-  if (!all.empty())
-    std::memcpy(to, all.data(), all.size());
 }
 
 /// A whole tensor to every rank.
 void ResidentState::scatter(const exe::Port &to, const uint8_t *from, const Window &target) const {
+  if (bytesOf(to) == 0)
+    return;
   AxisView view(partOf(to.shape), target.axis, to.dtype);
   std::vector<uint8_t> part(target.pitch == view.size ? 0
                                                       : static_cast<size_t>(view.outer * view.size * view.innerBytes));
@@ -150,7 +153,8 @@ bool ResidentState::goesOn(const exe::Shape &part, bool last, size_t room, Windo
 /// What the window does not hold, or where it cannot be moved at once.
 void ResidentState::loadWhole(const exe::Port &port, const void *given, bool last, const Window &target) {
   if (inPlace) { // in the way
-    own = collect();
+    own.resize(bytesOf(state));
+    get(own.data());
     inPlace = false;
   }
   if (given)

@@ -56,7 +56,6 @@ private:
   bool moveHere(const exe::Shape &to, bool last, const Window &target) const;
   void loadWhole(const exe::Port &, const void *given, bool last, const Window &target);
   void scatter(const exe::Port &to, const uint8_t *from, const Window &target) const;
-  std::vector<uint8_t> collect() const;
 
   const Place place;
   bool known = false;
