@@ -17,10 +17,19 @@ struct Checker {
       complaints.push_back({code, std::move(what), std::move(where), std::move(hint), warning});
   }
 
-  /// Names that nodes may use, and those that the block itself defines, in order. `outer`: visible from enclosing
-  /// graphs.
-  void nodes(const std::vector<Node> &nodes, std::unordered_set<std::string> defined, const char *block,
-             int depth = 0) {
+  /// Names that nodes may use: those of their block so far, and of the blocks around it.
+  struct Scope {
+    const Scope *outer;
+    std::unordered_set<std::string> names;
+    bool count(const std::string &name) const {
+      for (const Scope *scope = this; scope; scope = scope->outer)
+        if (scope->names.count(name))
+          return true;
+      return false;
+    }
+  };
+
+  void nodes(const std::vector<Node> &nodes, Scope &defined, const char *block) {
     std::unordered_map<std::string, size_t> producer; // output -> node index
     for (size_t i = 0; i < nodes.size(); ++i)
       for (const std::string &output : nodes[i].outputs) {
@@ -33,6 +42,8 @@ struct Checker {
       const Node &node = nodes[i];
       if (node.op.empty())
         complain("E305", "a node has no operator", node.describe());
+      if (node.domain == "commc")
+        complain("E401", "the domain 'commc' is for what commc itself makes of nodes", node.describe());
       for (const std::string &input : node.inputs) {
         if (input.empty() || defined.count(input))
           continue;
@@ -49,23 +60,25 @@ struct Checker {
       }
       for (const Attribute &attribute : node.attributes)
         if (attribute.graph)
-          subgraph(*attribute.graph, defined, depth + 1);
+          subgraph(*attribute.graph, defined);
       for (const std::string &output : node.outputs)
         if (!output.empty())
-          defined.insert(output);
+          defined.names.insert(output);
     }
   }
 
-  void subgraph(const Graph &graph, std::unordered_set<std::string> defined, int depth) {
+  void subgraph(const Graph &graph, const Scope &outer) {
+    Scope scope{&outer, {}};
     for (const ValueInfo &input : graph.inputs)
-      defined.insert(input.name);
+      scope.names.insert(input.name);
     for (const Tensor &initializer : graph.initializers)
-      defined.insert(initializer.name);
-    nodes(graph.nodes, std::move(defined), "subgraph", depth);
+      scope.names.insert(initializer.name);
+    nodes(graph.nodes, scope, "subgraph");
   }
 
   void topGraph(const Graph &graph) {
-    std::unordered_set<std::string> defined, initializers;
+    std::unordered_set<std::string> initializers;
+    Scope defined{nullptr, {}};
     for (const Tensor &initializer : graph.initializers) {
       if (initializer.name.empty())
         complain("E305", "an initializer has no name");
@@ -75,13 +88,11 @@ struct Checker {
     for (const ValueInfo &input : graph.inputs) {
       if (input.name.empty())
         complain("E305", "a graph input has no name");
-      if (!defined.insert(input.name).second)
+      if (!defined.names.insert(input.name).second)
         complain("E305", "graph input '" + input.name + "' stands twice");
     }
-    defined.insert(initializers.begin(), initializers.end());
+    defined.names.insert(initializers.begin(), initializers.end());
     nodes(graph.nodes, defined, "graph");
-    for (const Node &node : graph.nodes)
-      defined.insert(node.outputs.begin(), node.outputs.end());
     std::set<std::string> outputs;
     for (const ValueInfo &output : graph.outputs) {
       if (output.name.empty() || !defined.count(output.name))
@@ -140,8 +151,8 @@ void checkStructure(const Model &model, Complaints &complaints) {
   for (const Function &function : model.functions) {
     if (!names.insert(function.domain + "::" + function.name + ":" + function.overload).second)
       checker.complain("E305", "function '" + function.domain + "::" + function.name + "' is defined twice");
-    std::unordered_set<std::string> defined(function.inputs.begin(), function.inputs.end());
-    if (defined.size() != function.inputs.size())
+    Checker::Scope defined{nullptr, {function.inputs.begin(), function.inputs.end()}};
+    if (defined.names.size() != function.inputs.size())
       checker.complain("E305", "function '" + function.name + "' names an input twice");
     checker.nodes(function.nodes, defined, "function");
   }

@@ -8,15 +8,42 @@
 namespace mlir::comm::onnx {
 namespace {
 constexpr int kMaxDepth = 32;
-constexpr size_t kMaxNodes = 500000; // functions that call functions can grow a small file without bound
+// Functions that call functions can grow a small file without bound, or call what is empty for ever.
+constexpr size_t kMaxNodes = 500000;
+constexpr size_t kMaxBytes = size_t(1) << 30; ///< of names and attributes
+
+/// About what a copy of the node takes.
+size_t bytesOf(const Node &node) {
+  size_t bytes = sizeof(Node) + node.name.size();
+  for (const std::vector<std::string> *names : {&node.inputs, &node.outputs})
+    for (const std::string &name : *names)
+      bytes += sizeof(name) + name.size();
+  for (const Attribute &attribute : node.attributes) {
+    bytes += sizeof(attribute) + attribute.name.size() + attribute.s.size() + attribute.floats.size() * sizeof(float) +
+             attribute.ints.size() * sizeof(int64_t) + attribute.strings.size() * sizeof(std::string);
+    for (const std::string &text : attribute.strings)
+      bytes += text.size();
+    if (!attribute.graph)
+      continue;
+    for (const Node &inner : attribute.graph->nodes)
+      bytes += bytesOf(inner);
+    for (const std::vector<ValueInfo> *values : {&attribute.graph->inputs, &attribute.graph->outputs})
+      for (const ValueInfo &value : *values)
+        bytes += sizeof(value) + value.name.size() + value.dims.size() * sizeof(Dim);
+    for (const Tensor &tensor : attribute.graph->initializers)
+      bytes += sizeof(tensor) + tensor.inlined.size() + tensor.dims.size() * sizeof(int64_t);
+  }
+  return bytes;
+}
 
 struct Inliner {
   Model &model;
   Complaints &complaints;
   std::unordered_map<std::string, const Function *> functions;
   std::vector<Node> result;
-  int counter = 0;
+  size_t counter = 0, bytes = 0;
 
+  bool isTooMuch() const { return result.size() > kMaxNodes || counter > kMaxNodes || bytes > kMaxBytes; }
   static std::string key(const std::string &domain, const std::string &name, const std::string &overload) {
     return domain + "\1" + name + "\1" + overload;
   }
@@ -83,7 +110,9 @@ struct Inliner {
 
   void add(const Node &node, int depth) {
     auto found = functions.find(key(node.domain, node.op, node.overload));
-    if (found == functions.end() || result.size() > kMaxNodes) {
+    if (isTooMuch()) // said at the end
+      return;
+    if (found == functions.end()) {
       result.push_back(node);
       return;
     }
@@ -118,6 +147,7 @@ struct Inliner {
     for (const Node &body : function.nodes) {
       Node copy = body;
       bind(copy, node, function, names, prefix);
+      bytes += bytesOf(copy);
       add(copy, depth + 1);
     }
     result.insert(result.end(), copies.begin(), copies.end());
@@ -138,9 +168,11 @@ void inlineFunctions(Model &model, Complaints &complaints) {
     return;
   for (const Node &node : model.graph.nodes)
     inliner.add(node, 0);
-  if (inliner.result.size() > kMaxNodes)
-    complaints.push_back(
-        {"E304", "inlining the model-local functions gives more than " + std::to_string(kMaxNodes) + " nodes", "", ""});
+  if (inliner.isTooMuch())
+    complaints.push_back({"E304",
+                          "inlining the model-local functions takes more than " + std::to_string(kMaxNodes) +
+                              " nodes or calls, or more than 1 GiB",
+                          "", ""});
   model.graph.nodes = std::move(inliner.result);
 }
 

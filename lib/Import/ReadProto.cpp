@@ -105,7 +105,7 @@ struct Reader {
     tensor.name = text(proto.name(), "a tensor's name");
     tensor.dataType = proto.data_type();
     std::string where = "tensor '" + tensor.name + "'";
-    __int128 elements = 1;
+    __int128 elements = 1, room = 1;
     for (int64_t dim : proto.dims()) {
       if (dim < 0) {
         complain("E301", "a tensor has the negative size " + std::to_string(dim), where);
@@ -113,7 +113,8 @@ struct Reader {
       }
       tensor.dims.push_back(dim);
       elements *= dim;
-      if (elements * 16 > INT64_MAX) {
+      room *= dim > 0 ? dim : 1; // the other sizes of an empty tensor count as well
+      if (room * 16 > INT64_MAX) {
         complain("E304", "a tensor's size overflows 63 bits", where);
         tensor.dims.assign(1, 0);
         return tensor;
