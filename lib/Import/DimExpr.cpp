@@ -138,7 +138,7 @@ std::optional<std::pair<std::string, int64_t>> invert(const Term &term, int64_t 
     overflow = __builtin_sub_overflow(result, known, &next);
   else if (term.kind == '-')
     overflow = lhs ? __builtin_sub_overflow(known, result, &next) : __builtin_add_overflow(result, known, &next);
-  else if (term.kind == '*' && known != 0 && result % known == 0)
+  else if (term.kind == '*' && known > 0 && result % known == 0)
     next = result / known;
   else
     return std::nullopt; // a quotient has many origins

@@ -52,16 +52,13 @@ Type EntryImporter::elementType(int64_t onnxType) {
 }
 
 LogicalResult EntryImporter::checkBudget(ArrayRef<int64_t> shape, Type element, const std::string &where) {
-  int64_t bytes = getElementBytes(element);
-  if (llvm::is_contained(shape, 0) && llvm::all_of(shape, [](int64_t size) { return size >= 0; }))
+  if (ValueBuilder::bytesWithin(shape, element, model.options.maxTensorBytes))
     return success();
-  for (int64_t size : shape)
-    if (size < 0 || __builtin_mul_overflow(bytes, size, &bytes) || bytes > model.options.maxTensorBytes) {
-      problem("E304", "a value of this shape is above the limit of " + Twine(model.options.maxTensorBytes) + " bytes",
-              where);
-      return failure();
-    }
-  return success();
+  problem("E304",
+          "a value of this shape is above the limit of " + Twine(model.options.maxTensorBytes) + " bytes, or of " +
+              Twine(ValueBuilder::kMaxRank) + " dimensions",
+          where);
+  return failure();
 }
 
 bool EntryImporter::addArguments() {
@@ -145,7 +142,7 @@ static bool isMask(DenseElementsAttr data, bool whole) {
 Value EntryImporter::narrowValue(const onnx::Tensor &tensor, Location loc) {
   unsigned bits = NodeContext::narrowBits(tensor.dataType);
   bool isUnsigned = NodeContext::isUnsignedType(tensor.dataType);
-  ValueBuilder b(*builder, loc);
+  ValueBuilder b(*builder, loc, model.options.maxTensorBytes);
   Type i8 = builder->getIntegerType(8);
   auto packed = RankedTensorType::get({tensor.bytes}, i8);
   Value bytes;
@@ -164,7 +161,11 @@ Value EntryImporter::narrowValue(const onnx::Tensor &tensor, Location loc) {
   }
   int64_t count = tensor.bytes * static_cast<int64_t>(8 / bits);
   Value all = tensor.bytes ? b.reshape(b.concat(parts, 1), {count}) : bytes;
-  return b.reshape(b.sliceDim(all, 0, 0, tensor.getNumElements()), tensor.dims);
+  Value value = b.reshape(b.sliceDim(all, 0, 0, tensor.getNumElements()), tensor.dims);
+  if (b.fits())
+    return value;
+  problem(b.getMisfit().code, b.getMisfit().what, "tensor '" + tensor.name + "'");
+  return nullptr;
 }
 
 Value EntryImporter::storedValue(const std::string &name, RankedTensorType type) {
@@ -257,9 +258,11 @@ void EntryImporter::wantConstant(Value value) {
   llvm::SmallPtrSet<Operation *, 16> seen;
   while (!queue.empty() && seen.size() < kMaxOps) {
     Value next = queue.pop_back_val();
+    if (!next) // an input that is left out
+      continue;
     if (auto argument = dyn_cast<BlockArgument>(next))
       wanted.insert(arguments[argument.getArgNumber()]->name);
-    else if (next && seen.insert(next.getDefiningOp()).second)
+    else if (seen.insert(next.getDefiningOp()).second)
       llvm::append_range(queue, next.getDefiningOp()->getOperands());
   }
 }
@@ -355,12 +358,20 @@ bool EntryImporter::addNodes(const std::vector<onnx::Node> &nodes) {
       continue;
     }
     Location loc = locOf(node.name.empty() && !node.outputs.empty() ? node.outputs[0] : node.name);
-    ValueBuilder valueBuilder(*builder, loc);
+    ValueBuilder valueBuilder(*builder, loc, model.options.maxTensorBytes);
     NodeContext context(*this, node, valueBuilder);
     for (const std::string &input : node.inputs)
       if (!input.empty() && isUnsigned(input) && !valueBuilder.unsignedElement)
         valueBuilder.unsignedElement = ValueBuilder::elementOf(lookup(input));
-    if (mlir::failed(OpTable::get().find(node)(context))) {
+    int problemsBefore = numProblems;
+    LogicalResult lowered = OpTable::get().find(node)(context);
+    if (!valueBuilder.fits()) {
+      problem(valueBuilder.getMisfit().code, valueBuilder.getMisfit().what, node.describe());
+      lowered = failure();
+    }
+    if (mlir::failed(lowered)) {
+      if (numProblems == problemsBefore)
+        problem("E402", "an input of this operator is left out, or has a form that is not supported", node.describe());
       poison();
       continue;
     }

@@ -32,7 +32,8 @@ Value NodeContext::stored(size_t index, ArrayRef<int64_t> shape) {
 }
 
 LogicalResult NodeContext::fail(const Twine &what, const char *code) {
-  entry.problem(code, what, node.describe());
+  if (b.fits()) // else this only follows from what did not
+    entry.problem(code, what, node.describe());
   return failure();
 }
 
@@ -78,6 +79,8 @@ SmallVector<int64_t> NodeContext::getInts(const char *name) const {
 }
 
 LogicalResult NodeContext::setOut(size_t index, Value value) {
+  if (!b.fits())
+    return failure();
   if (!wants(index))
     return success();
   Type element = ValueBuilder::elementOf(value);
@@ -108,15 +111,24 @@ LogicalResult NodeContext::needInputs(size_t atLeast, size_t atMost) {
               : fail("expected " + Twine(atLeast) + " to " + Twine(atMost) + " inputs and an output, got " +
                      Twine(numInputs()));
 }
+LogicalResult NodeContext::needPresent(size_t index) {
+  return has(index) ? success() : fail("input " + Twine(index) + " is left out", "E313");
+}
 LogicalResult NodeContext::needFloat(size_t index) {
+  if (failed(needPresent(index)))
+    return failure();
   return ValueBuilder::isFloat(in(index)) ? success() : fail("input " + Twine(index) + " is not floating-point");
 }
 LogicalResult NodeContext::needRank(size_t index, int64_t expected) {
+  if (failed(needPresent(index)))
+    return failure();
   return rank(index) == expected
              ? success()
              : fail("input " + Twine(index) + ": expected rank " + Twine(expected) + ", got " + Twine(rank(index)));
 }
 LogicalResult NodeContext::needSameElement(size_t a, size_t b) {
+  if (failed(needPresent(a)) || failed(needPresent(b)))
+    return failure();
   return ValueBuilder::elementOf(in(a)) == ValueBuilder::elementOf(in(b))
              ? success()
              : fail("inputs " + Twine(a) + " and " + Twine(b) + " differ in element type");
@@ -162,7 +174,12 @@ LogicalResult NodeContext::needBroadcastTo(Value a, ArrayRef<int64_t> target) {
     return fail("shape " + shapeText(ValueBuilder::shapeOf(a)) + " does not broadcast to " + shapeText(target), "E313");
   return needBudget(shape, ValueBuilder::elementOf(a));
 }
+LogicalResult NodeContext::needListed(int64_t count) {
+  return count <= ValueBuilder::kMaxListed ? success() : fail("a table of " + Twine(count) + " numbers", "E304");
+}
 LogicalResult NodeContext::needBudget(ArrayRef<int64_t> shape, Type element) {
+  if (!b.fits())
+    return failure();
   return entry.checkBudget(shape, element, node.describe());
 }
 

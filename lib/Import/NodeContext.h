@@ -32,7 +32,7 @@ public:
   /// a comm.weight whatever its size.
   Value stored(size_t index, ArrayRef<int64_t> shape);
   ArrayRef<int64_t> shape(size_t index) const { return ValueBuilder::shapeOf(in(index)); }
-  int64_t rank(size_t index) const { return static_cast<int64_t>(shape(index).size()); }
+  int64_t rank(size_t index) const { return has(index) ? static_cast<int64_t>(shape(index).size()) : -1; }
   /// Elements of a constant integer input; fails with a problem otherwise.
   FailureOr<SmallVector<int64_t>> constantInts(size_t index, const char *what);
   /// The number in a constant of one element.
@@ -58,6 +58,7 @@ public:
 
   // Checks that record a problem.
   LogicalResult needInputs(size_t atLeast, size_t atMost);
+  LogicalResult needPresent(size_t index);
   LogicalResult needFloat(size_t index);
   LogicalResult needRank(size_t index, int64_t rank);
   LogicalResult needSameElement(size_t a, size_t b);
@@ -67,6 +68,8 @@ public:
   /// Common shape of two values under broadcasting.
   LogicalResult needBroadcast(Value a, Value b);
   LogicalResult needBroadcastTo(Value a, ArrayRef<int64_t> shape);
+  /// Refuses tables of more numbers than are written out one by one.
+  LogicalResult needListed(int64_t count);
   /// Refuses results above the byte budget before they are built.
   LogicalResult needBudget(ArrayRef<int64_t> shape, Type element);
   /// Bits of a 4- or 2-bit integer, whose values stand in bytes; 0 for other types.

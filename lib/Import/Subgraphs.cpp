@@ -114,7 +114,7 @@ bool EntryImporter::addLoop(const onnx::Node &node) {
   if (!body || node.inputs.size() < 2 || body->inputs.size() != node.inputs.size() ||
       body->outputs.size() + 1 < node.inputs.size())
     return refuse(node, "the body does not fit the inputs");
-  B b(*builder, locOf(node.name));
+  B b(*builder, locOf(node.name), model.options.maxTensorBytes);
   int64_t limit = INT64_MAX;
   for (size_t i = 0; i < 2; ++i) {
     if (node.inputs[i].empty())
@@ -131,8 +131,11 @@ bool EntryImporter::addLoop(const onnx::Node &node) {
       limit = 0;
   }
   SmallVector<Value> carried;
-  for (const std::string &input : ArrayRef(node.inputs).drop_front(2))
+  for (const std::string &input : ArrayRef(node.inputs).drop_front(2)) {
     carried.push_back(lookup(input));
+    if (!carried.back())
+      return refuse(node, "an input is left out");
+  }
   size_t numScans = body->outputs.size() - 1 - carried.size();
   std::vector<SmallVector<Value>> rows(numScans);
   Type boolean = builder->getI1Type();
@@ -160,7 +163,7 @@ bool EntryImporter::addLoop(const onnx::Node &node) {
         return refuse(node, "a scan output changes its shape from iteration to iteration");
     carried.push_back(b.concat(scan, 0));
   }
-  return setOutputs(node, carried, *body);
+  return b.fits() ? setOutputs(node, carried, *body) : refuse(node, b.getMisfit().what);
 }
 
 bool EntryImporter::addScan(const onnx::Node &node) {
@@ -182,14 +185,16 @@ bool EntryImporter::addScan(const onnx::Node &node) {
   SmallVector<int64_t> axes = list("scan_input_axes", numScans), backwards = list("scan_input_directions", numScans),
                        outAxes = list("scan_output_axes", numRows),
                        outBackwards = list("scan_output_directions", numRows);
-  B b(*builder, locOf(node.name));
+  B b(*builder, locOf(node.name), model.options.maxTensorBytes);
   SmallVector<Value> states, scanned, outputs;
-  for (int64_t i = 0; i < count; ++i)
-    (i < numStates ? states : scanned).push_back(lookup(node.inputs[i]));
-  int64_t length = -1;
-  for (auto [value, axis] : llvm::zip_equal(scanned, axes)) {
+  for (int64_t i = 0; i < count; ++i) {
+    Value value = lookup(node.inputs[i]);
     if (!value)
       return refuse(node, "an input is left out");
+    (i < numStates ? states : scanned).push_back(value);
+  }
+  int64_t length = -1;
+  for (auto [value, axis] : llvm::zip_equal(scanned, axes)) {
     int64_t rank = B::typeOf(value).getRank();
     axis += axis < 0 ? rank : 0;
     if (axis < 0 || axis >= rank || (length >= 0 && B::shapeOf(value)[axis] != length))
@@ -222,7 +227,7 @@ bool EntryImporter::addScan(const onnx::Node &node) {
       std::reverse(rows[i].begin(), rows[i].end());
     states.push_back(b.concat(rows[i], outAxes[i]));
   }
-  return setOutputs(node, states, *body);
+  return b.fits() ? setOutputs(node, states, *body) : refuse(node, b.getMisfit().what);
 }
 
 } // namespace mlir::comm

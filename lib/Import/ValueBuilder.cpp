@@ -4,12 +4,73 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Matchers.h"
+#include "mlir/IR/Verifier.h"
 
 namespace mlir::comm {
 
+void ValueBuilder::refuse(const Twine &what, const char *code) {
+  if (fits())
+    misfit = {code, what.str()};
+}
+
+bool ValueBuilder::need(bool good, const Twine &what, const char *code) {
+  if (!good)
+    refuse(what, code);
+  return fits();
+}
+
+std::optional<int64_t> ValueBuilder::bytesWithin(ArrayRef<int64_t> shape, Type element, int64_t maxBytes) {
+  int64_t bytes = getElementBytes(element);
+  bool good = shape.size() <= kMaxRank;
+  for (int64_t size : shape)
+    good = good && size >= 0 && !__builtin_mul_overflow(bytes, std::max<int64_t>(size, 1), &bytes);
+  return good && bytes <= maxBytes ? std::optional(bytes) : std::nullopt;
+}
+
+bool ValueBuilder::needType(RankedTensorType type) {
+  return need(bytesWithin(type.getShape(), type.getElementType(), maxBytes).has_value(),
+              "a value on the way is above the limit of " + Twine(maxBytes) + " bytes", "E304");
+}
+
+bool ValueBuilder::needListed(int64_t count) {
+  return need(count <= kMaxListed, "a table of " + Twine(count) + " numbers", "E304");
+}
+
+bool ValueBuilder::holds(function_ref<LogicalResult()> check) {
+  std::string said;
+  ScopedDiagnosticHandler handler(getContext(), [&](Diagnostic &diagnostic) {
+    if (said.empty())
+      said = diagnostic.str();
+    return success();
+  });
+  return need(succeeded(check()), "the operands do not fit: " + said);
+}
+
+Value ValueBuilder::standIn(RankedTensorType type) {
+  if (!type)
+    type = RankedTensorType::get({}, builder.getF32Type());
+  if (!bytesWithin(type.getShape(), type.getElementType(), maxBytes))
+    type = RankedTensorType::get(SmallVector<int64_t>(type.getRank(), 1), type.getElementType());
+  return constant(DenseElementsAttr::get(type, builder.getZeroAttr(type.getElementType())));
+}
+
+Value ValueBuilder::standIn(ArrayRef<int64_t> shape, Type element) {
+  SmallVector<int64_t> sizes;
+  for (int64_t size : shape)
+    sizes.push_back(std::max<int64_t>(size, 0)); // a type takes no negative one
+  return standIn(RankedTensorType::get(sizes, element));
+}
+
 Value ValueBuilder::constant(DenseElementsAttr value) { return arith::ConstantOp::create(builder, loc, value); }
 
+/// The integer nearest to a number; casts of what is outside have no value in C++.
+static int64_t toInteger(double value) {
+  return value >= 0x1p63 ? INT64_MAX : value >= -0x1p63 ? static_cast<int64_t>(value) : value < 0 ? INT64_MIN : 0;
+}
+
 Value ValueBuilder::splat(RankedTensorType type, double value) {
+  if (!needType(type))
+    return standIn(type);
   Attribute element;
   if (auto floatType = dyn_cast<FloatType>(type.getElementType())) {
     APFloat number(value);
@@ -17,14 +78,25 @@ Value ValueBuilder::splat(RankedTensorType type, double value) {
     number.convert(floatType.getFloatSemantics(), APFloat::rmNearestTiesToEven, &losesInfo);
     element = FloatAttr::get(floatType, number);
   } else {
-    element = IntegerAttr::get(
-        type.getElementType(),
-        APInt(64, static_cast<uint64_t>(static_cast<int64_t>(value))).sextOrTrunc(type.getElementTypeBitWidth()));
+    element =
+        IntegerAttr::get(type.getElementType(),
+                         APInt(64, static_cast<uint64_t>(toInteger(value))).sextOrTrunc(type.getElementTypeBitWidth()));
   }
   return constant(DenseElementsAttr::get(type, element));
 }
 
+/// Whether `count` numbers fill the shape.
+static bool fills(size_t count, ArrayRef<int64_t> shape) {
+  int64_t size = 1;
+  for (int64_t dim : shape)
+    if (dim < 0 || __builtin_mul_overflow(size, dim, &size))
+      return false;
+  return static_cast<size_t>(size) == count;
+}
+
 Value ValueBuilder::ints(ArrayRef<int64_t> values, ArrayRef<int64_t> shape, Type element) {
+  if (!need(fills(values.size(), shape), Twine(values.size()) + " numbers for another shape"))
+    return standIn(shape, element);
   unsigned width = element.getIntOrFloatBitWidth();
   SmallVector<APInt> elements;
   for (int64_t value : values)
@@ -33,10 +105,24 @@ Value ValueBuilder::ints(ArrayRef<int64_t> values, ArrayRef<int64_t> shape, Type
 }
 
 Value ValueBuilder::floats(ArrayRef<double> values, ArrayRef<int64_t> shape, Type element) {
-  SmallVector<Attribute> elements;
-  for (double value : values)
-    elements.push_back(FloatAttr::get(element, value));
+  if (!need(fills(values.size(), shape), Twine(values.size()) + " numbers for another shape"))
+    return standIn(shape, element);
+  SmallVector<APFloat> elements;
+  for (double value : values) {
+    bool losesInfo;
+    elements.emplace_back(value);
+    elements.back().convert(cast<FloatType>(element).getFloatSemantics(), APFloat::rmNearestTiesToEven, &losesInfo);
+  }
   return constant(DenseElementsAttr::get(RankedTensorType::get(shape, element), elements));
+}
+
+Value ValueBuilder::countFrom(int64_t start, int64_t count, ArrayRef<int64_t> shape, Type element) {
+  if (!needListed(count))
+    return standIn(shape, element);
+  SmallVector<int64_t> values;
+  for (int64_t i = 0; i < count; ++i)
+    values.push_back(start + i);
+  return ints(values, shape, element);
 }
 
 DenseElementsAttr ValueBuilder::getConstant(Value value) {
@@ -81,6 +167,8 @@ Value ValueBuilder::fold(Operation *op) {
     op->erase();
     return value;
   };
+  if (!needType(type) || !holds([&] { return verify(op); }))
+    return replaceBy(standIn(type));
   if (type.getNumElements() == 0 && !isa<tensor::EmptyOp>(op))
     return replaceBy(constant(DenseElementsAttr::get(type, ArrayRef<Attribute>{})));
   bool allConstant = op->getNumOperands() > 0 && type.getNumElements() <= kMaxFoldedElements;
@@ -120,217 +208,6 @@ Value ValueBuilder::fold(Operation *op) {
       return replaceBy(constant(attr));
   }
   return op->getResult(0);
-}
-
-Value ValueBuilder::empty(RankedTensorType type) {
-  return tensor::EmptyOp::create(builder, loc, type.getShape(), type.getElementType());
-}
-
-namespace {
-struct Group {
-  SmallVector<int64_t, 2> source, target; ///< dimensions
-  int64_t size = 1;
-};
-/// Smallest groups of neighbouring dimensions whose products agree. No dimension is 0, ranks are positive.
-SmallVector<Group> groupDims(ArrayRef<int64_t> source, ArrayRef<int64_t> target) {
-  SmallVector<Group> groups;
-  size_t i = 0, j = 0;
-  while (i < source.size() && j < target.size()) {
-    Group group;
-    int64_t a = source[i], b = target[j];
-    group.source.push_back(i++);
-    group.target.push_back(j++);
-    while (a != b) {
-      if (a < b)
-        a *= source[i], group.source.push_back(i++);
-      else
-        b *= target[j], group.target.push_back(j++);
-    }
-    // Left-over ones join here unless the other side has a partner for them.
-    while (i < source.size() && source[i] == 1 && (j == target.size() || target[j] != 1))
-      group.source.push_back(i++);
-    while (j < target.size() && target[j] == 1 && (i == source.size() || source[i] != 1))
-      group.target.push_back(j++);
-    group.size = a;
-    groups.push_back(group);
-  }
-  return groups;
-}
-} // namespace
-
-Value ValueBuilder::reshape(Value value, ArrayRef<int64_t> shape) {
-  RankedTensorType type = typeOf(value), target = withShape(value, shape);
-  if (type == target)
-    return value;
-  if (DenseElementsAttr attr = getConstant(value))
-    return constant(attr.reshape(target));
-  if (type.getNumElements() == 0)
-    return constant(DenseElementsAttr::get(target, ArrayRef<Attribute>{}));
-  if (type.getRank() == 0)
-    return create<tensor::ExpandShapeOp>(target, value, ArrayRef<ReassociationIndices>{});
-  if (shape.empty())
-    return create<tensor::CollapseShapeOp>(target, value, ArrayRef<ReassociationIndices>{});
-  SmallVector<ReassociationIndices> collapse, expand;
-  SmallVector<int64_t> middle;
-  bool needsCollapse = false, needsExpand = false;
-  for (const Group &group : groupDims(type.getShape(), shape)) {
-    middle.push_back(group.size);
-    collapse.emplace_back(group.source.begin(), group.source.end());
-    expand.emplace_back(group.target.begin(), group.target.end());
-    needsCollapse |= group.source.size() > 1;
-    needsExpand |= group.target.size() > 1;
-  }
-  if (needsCollapse)
-    value = create<tensor::CollapseShapeOp>(withShape(value, middle), value, collapse);
-  if (needsExpand)
-    value = create<tensor::ExpandShapeOp>(target, value, expand);
-  return value;
-}
-
-Value ValueBuilder::transpose(Value value, ArrayRef<int64_t> permutation) {
-  bool identity = true, movesOnlyOnes = true;
-  SmallVector<int64_t> shape;
-  int64_t last = -1;
-  for (auto [position, dim] : llvm::enumerate(permutation)) {
-    identity &= static_cast<int64_t>(position) == dim;
-    shape.push_back(shapeOf(value)[dim]);
-    if (shape.back() != 1) {
-      movesOnlyOnes &= dim > last;
-      last = dim;
-    }
-  }
-  if (identity)
-    return value;
-  if (movesOnlyOnes && getConstant(value))
-    return reshape(value, shape);
-  return fold(linalg::TransposeOp::create(builder, loc, value, empty(withShape(value, shape)), permutation));
-}
-
-Value ValueBuilder::broadcastTo(Value value, ArrayRef<int64_t> shape) {
-  RankedTensorType type = typeOf(value), target = withShape(value, shape);
-  if (type == target)
-    return value;
-  if (DenseElementsAttr attr = getConstant(value); attr && attr.isSplat())
-    return constant(attr.resizeSplat(target));
-  SmallVector<int64_t> kept, added;
-  int64_t lead = target.getRank() - type.getRank();
-  for (int64_t dim = 0; dim < target.getRank(); ++dim) {
-    if (dim < lead || (type.getDimSize(dim - lead) == 1 && shape[dim] != 1))
-      added.push_back(dim);
-    else
-      kept.push_back(shape[dim]);
-  }
-  if (llvm::all_of(added, [&](int64_t dim) { return shape[dim] == 1; }))
-    return reshape(value, shape);
-  value = reshape(value, kept);
-  return fold(linalg::BroadcastOp::create(builder, loc, value, empty(target), added));
-}
-
-/// A window of a weight is a weight: nothing is copied, and each rank reads its part only. Null when the form does not
-/// allow it.
-Value ValueBuilder::sliceWeight(Value value, ArrayRef<int64_t> offsets, ArrayRef<int64_t> sizes,
-                                ArrayRef<int64_t> strides) {
-  auto weight = value.getDefiningOp<WeightOp>();
-  if (!weight || weight.getLayout() || llvm::any_of(strides, [](int64_t stride) { return stride != 1; }))
-    return nullptr;
-  SmallVector<int64_t> start(offsets.size(), 0);
-  if (ArrayAttr slices = weight.getSlicesAttr())
-    for (SliceAttr slice : slices.getAsRange<SliceAttr>())
-      start[slice.getDim()] = slice.getStart();
-  auto stored = cast<RankedTensorType>(weight.getStored());
-  SmallVector<Attribute> slices;
-  for (int64_t dim = 0; dim < static_cast<int64_t>(sizes.size()); ++dim)
-    if (sizes[dim] != stored.getDimSize(dim))
-      slices.push_back(SliceAttr::get(getContext(), dim, start[dim] + offsets[dim], sizes[dim]));
-  return WeightOp::create(builder, weight.getLoc(), withShape(value, sizes), weight.getNameAttr(), weight.getFileAttr(),
-                          weight.getOffsetAttr(), weight.getStoredAttr(),
-                          slices.empty() ? ArrayAttr() : builder.getArrayAttr(slices), LayoutAttr());
-}
-
-Value ValueBuilder::slice(Value value, ArrayRef<int64_t> offsets, ArrayRef<int64_t> sizes, ArrayRef<int64_t> strides) {
-  if (sizes == shapeOf(value) && llvm::all_of(strides, [](int64_t stride) { return stride == 1; }))
-    return value;
-  if (std::optional<double> number = getSplat(value))
-    return constant(getConstant(value).resizeSplat(withShape(value, sizes)));
-  if (Value weight = sliceWeight(value, offsets, sizes, strides))
-    return weight;
-  auto toFold = [&](ArrayRef<int64_t> numbers) {
-    SmallVector<OpFoldResult> result;
-    for (int64_t number : numbers)
-      result.push_back(builder.getIndexAttr(number));
-    return result;
-  };
-  return fold(tensor::ExtractSliceOp::create(builder, loc, withShape(value, sizes), value, toFold(offsets),
-                                             toFold(sizes), toFold(strides)));
-}
-
-Value ValueBuilder::sliceDim(Value value, int64_t dim, int64_t start, int64_t size, int64_t stride) {
-  SmallVector<int64_t> offsets(typeOf(value).getRank(), 0), sizes(shapeOf(value)), strides(offsets.size(), 1);
-  offsets[dim] = start;
-  sizes[dim] = size;
-  strides[dim] = stride;
-  return slice(value, offsets, sizes, strides);
-}
-
-Value ValueBuilder::concat(ArrayRef<Value> values, int64_t dim) {
-  SmallVector<Value> parts;
-  for (Value value : values)
-    if (shapeOf(value)[dim] != 0)
-      parts.push_back(value);
-  if (parts.empty())
-    return values[0];
-  if (parts.size() == 1)
-    return parts[0];
-  SmallVector<int64_t> shape(shapeOf(parts[0]));
-  shape[dim] = 0;
-  for (Value part : parts)
-    shape[dim] += shapeOf(part)[dim];
-  return create<tensor::ConcatOp>(withShape(parts[0], shape), dim, parts);
-}
-
-Value ValueBuilder::pad(Value value, int64_t dim, int64_t before, int64_t after, double fill) {
-  int64_t cut = std::max<int64_t>(0, -before), size = shapeOf(value)[dim] - cut - std::max<int64_t>(0, -after);
-  SmallVector<Value> parts = {sliceDim(value, dim, cut, size)};
-  auto filler = [&](int64_t count) {
-    SmallVector<int64_t> shape(shapeOf(value));
-    shape[dim] = count;
-    return splat(withShape(value, shape), fill);
-  };
-  if (before > 0)
-    parts.insert(parts.begin(), filler(before));
-  if (after > 0)
-    parts.push_back(filler(after));
-  return concat(parts, dim);
-}
-
-Value ValueBuilder::reverse(Value value, int64_t dim) {
-  int64_t size = shapeOf(value)[dim];
-  SmallVector<int64_t> order;
-  for (int64_t i = size - 1; i >= 0; --i)
-    order.push_back(i);
-  return create<GatherOp>(value, ints(order), dim);
-}
-
-bool ValueBuilder::broadcastShapes(ArrayRef<int64_t> lhs, ArrayRef<int64_t> rhs, SmallVectorImpl<int64_t> &result) {
-  size_t rank = std::max(lhs.size(), rhs.size());
-  result.assign(rank, 1);
-  for (size_t i = 0; i < rank; ++i) {
-    int64_t a = i < rank - lhs.size() ? 1 : lhs[i - (rank - lhs.size())];
-    int64_t b = i < rank - rhs.size() ? 1 : rhs[i - (rank - rhs.size())];
-    if (a != b && a != 1 && b != 1)
-      return false;
-    result[i] = a == 1 ? b : a;
-  }
-  return true;
-}
-
-void ValueBuilder::broadcastPair(Value &lhs, Value &rhs) {
-  SmallVector<int64_t> shape;
-  bool fits = broadcastShapes(shapeOf(lhs), shapeOf(rhs), shape);
-  assert(fits && "callers check shapes");
-  (void)fits;
-  lhs = broadcastTo(lhs, shape);
-  rhs = broadcastTo(rhs, shape);
 }
 
 Value ValueBuilder::binary(Value a, Value b, function_ref<Value(Value, Value)> make) {
@@ -438,6 +315,9 @@ Value ValueBuilder::throughWide(Value value, RankedTensorType type) {
 
 Value ValueBuilder::reduce(Reduction kind, Value value, ArrayRef<int64_t> dims, bool keepDims) {
   RankedTensorType type = typeOf(value);
+  if (!need(llvm::all_of(dims, [&](int64_t dim) { return dim >= 0 && dim < type.getRank(); }),
+            "a dimension is outside"))
+    return standIn(type);
   Type element = type.getElementType();
   SmallVector<int64_t> sorted(dims), kept, keptOnes;
   llvm::sort(sorted);
@@ -505,13 +385,17 @@ Value ValueBuilder::mean(Value value, ArrayRef<int64_t> dims, bool keepDims) {
   int64_t count = 1;
   for (int64_t dim : dims)
     count *= shapeOf(value)[dim];
+  if (!need(count != 0 || isa<FloatType>(element), "the mean of no integers has no value"))
+    return standIn(typeOf(value));
   Value sum = reduce(Reduction::Sum, half ? castTo(value, builder.getF32Type()) : value, dims, keepDims);
   return castTo(div(sum, splatLike(sum, static_cast<double>(count))), element);
 }
 
 Value ValueBuilder::matmul(Value a, Value b, bool transposeA, bool transposeB) {
   auto transposed = [&](bool on) { return on ? builder.getUnitAttr() : UnitAttr(); };
-  return create<MatmulOp>(a, b, transposed(transposeA), transposed(transposeB));
+  Value product = create<MatmulOp>(a, b, transposed(transposeA), transposed(transposeB));
+  bool ofNothing = fits() && shapeOf(a)[typeOf(a).getRank() - (transposeA ? 2 : 1)] == 0;
+  return ofNothing ? splatLike(product, 0) : product;
 }
 
 } // namespace mlir::comm

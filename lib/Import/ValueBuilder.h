@@ -1,6 +1,9 @@
 //===- ValueBuilder.h - small words for building form `global` --*- C++ -*-===//
 // Every method returns a value on static shapes, folded where its operands are constants. Numpy broadcasting is made
 // explicit here.
+// What does not fit is remembered, not built: the method returns a stand-in, so do all after it, and the node that
+// asked is refused with what was remembered. A lowering checks what it can say better than the builder, not all that
+// can fail.
 //===----------------------------------------------------------------------===//
 #ifndef COMM_LIB_IMPORT_VALUEBUILDER_H
 #define COMM_LIB_IMPORT_VALUEBUILDER_H
@@ -21,7 +24,12 @@ public:
   /// Folding stops at constants of this many elements; splats have no limit.
   static constexpr int64_t kMaxFoldedElements = 1 << 16;
 
-  ValueBuilder(OpBuilder &builder, Location loc) : builder(builder), loc(loc) {}
+  /// Numbers that are written out one by one: tables of indices, matrices of weights.
+  static constexpr int64_t kMaxListed = 1 << 24;
+  static constexpr size_t kMaxRank = 64;
+
+  /// `maxBytes`: a value above it does not fit.
+  ValueBuilder(OpBuilder &builder, Location loc, int64_t maxBytes) : builder(builder), loc(loc), maxBytes(maxBytes) {}
   OpBuilder &getBuilder() { return builder; }
   void setLoc(Location newLoc) { loc = newLoc; }
   MLIRContext *getContext() { return builder.getContext(); }
@@ -37,6 +45,17 @@ public:
     return RankedTensorType::get(shapeOf(value), element);
   }
 
+  // What did not fit.
+  struct Misfit {
+    const char *code = "E313";
+    std::string what; ///< empty: everything fits
+  };
+  const Misfit &getMisfit() const { return misfit; }
+  bool fits() const { return misfit.what.empty(); }
+  /// Bytes of a tensor in which no size is negative, empty dimensions counted as one; nullopt when there are more than
+  /// `maxBytes`, or more than kMaxRank dimensions. Products of some of the sizes do not overflow either.
+  static std::optional<int64_t> bytesWithin(ArrayRef<int64_t> shape, Type element, int64_t maxBytes);
+
   // Constants.
   Value constant(DenseElementsAttr value);
   Value splat(RankedTensorType type, double value);
@@ -44,6 +63,8 @@ public:
   Value ints(ArrayRef<int64_t> values, ArrayRef<int64_t> shape, Type element);
   Value ints(ArrayRef<int64_t> values) { return ints(values, {int64_t(values.size())}, builder.getI64Type()); }
   Value floats(ArrayRef<double> values, ArrayRef<int64_t> shape, Type element);
+  /// start, start + 1, ... `count` numbers in the given shape.
+  Value countFrom(int64_t start, int64_t count, ArrayRef<int64_t> shape, Type element);
   /// None when the value is not a constant.
   static DenseElementsAttr getConstant(Value value);
   static std::optional<SmallVector<int64_t>> getConstantInts(Value value);
@@ -52,11 +73,26 @@ public:
 
   /// Creates any op with one result and folds it.
   template <typename OpTy, typename... Args> Value create(Args &&...args) {
-    return fold(OpTy::create(builder, loc, std::forward<Args>(args)...));
+    if (!fits())
+      return standIn(typeAmong(args...));
+    if constexpr (llvm::is_detected<TypedBuild, OpTy, Args...>::value && infersType<OpTy, Args...>()) {
+      // The generated builder ends the process where the result type cannot be inferred; so it is inferred before.
+      OperationState state(loc, OpTy::getOperationName());
+      OpTy::build(builder, state, Type(builder.getNoneType()), std::forward<Args>(args)...);
+      state.types.clear();
+      bool good = holds([&] {
+        return OpTy::inferReturnTypes(getContext(), loc, state.operands, state.attributes.getDictionary(getContext()),
+                                      state.getRawProperties(), state.regions, state.types);
+      });
+      return good ? fold(builder.create(state)) : standIn(typeAmong(args...));
+    } else {
+      return fold(OpTy::create(builder, loc, std::forward<Args>(args)...));
+    }
   }
+  /// Verifies the op first.
   Value fold(Operation *op);
 
-  // Shapes. Sizes must fit; callers check what comes from the model.
+  // Shapes.
   Value reshape(Value value, ArrayRef<int64_t> shape);
   Value transpose(Value value, ArrayRef<int64_t> permutation);
   Value broadcastTo(Value value, ArrayRef<int64_t> shape);
@@ -70,7 +106,7 @@ public:
   Value pad(Value value, int64_t dim, int64_t before, int64_t after, double fill);
   /// Common shape under numpy broadcasting; false when there is none.
   static bool broadcastShapes(ArrayRef<int64_t> lhs, ArrayRef<int64_t> rhs, SmallVectorImpl<int64_t> &result);
-  /// Brings both to their common shape, which must exist.
+  /// Brings both to their common shape.
   void broadcastPair(Value &lhs, Value &rhs);
 
   // Elementwise with broadcasting; integer or float by the element type.
@@ -96,12 +132,43 @@ public:
   Value matmul(Value a, Value b, bool transposeA = false, bool transposeB = false);
 
 private:
+  template <typename OpTy, typename... Args>
+  using TypedBuild = decltype(OpTy::build(std::declval<OpBuilder &>(), std::declval<OperationState &>(),
+                                          std::declval<Type>(), std::declval<Args>()...));
+  template <typename OpTy, typename First, typename... Rest> static constexpr bool infersType() {
+    return OpTy::template hasTrait<InferTypeOpInterface::Trait>() && !std::is_convertible_v<First, Type>;
+  }
+  /// The first type among the arguments of an op, or that of the first value among them.
+  static RankedTensorType typeAmong() { return nullptr; }
+  template <typename First, typename... Rest>
+  static RankedTensorType typeAmong(const First &first, const Rest &...rest) {
+    if constexpr (std::is_convertible_v<First, Type>) {
+      return cast<RankedTensorType>(Type(first));
+    } else if constexpr (std::is_convertible_v<First, Value>) {
+      if (Value value = first)
+        return typeOf(value);
+    }
+    return typeAmong(rest...);
+  }
+  /// Remembers what does not fit, if it is the first.
+  void refuse(const Twine &what, const char *code = "E313");
+  /// `what` is refused unless it is so. False as well when something else was before.
+  bool need(bool good, const Twine &what, const char *code = "E313");
+  bool needType(RankedTensorType type);
+  bool needListed(int64_t count);
+  /// Whether a check succeeds; what it says if not is refused.
+  bool holds(function_ref<LogicalResult()> check);
+  /// Zeros, of this type if it is sound and else of the same rank.
+  Value standIn(RankedTensorType type);
+  Value standIn(ArrayRef<int64_t> shape, Type element);
   bool isUnsigned(Value value) const { return unsignedElement && elementOf(value) == unsignedElement; }
   Value sliceWeight(Value value, ArrayRef<int64_t> offsets, ArrayRef<int64_t> sizes, ArrayRef<int64_t> strides);
   Value throughWide(Value value, RankedTensorType type);
   Value binary(Value a, Value b, function_ref<Value(Value, Value)> make);
   OpBuilder &builder;
   Location loc;
+  int64_t maxBytes;
+  Misfit misfit;
 };
 
 } // namespace mlir::comm

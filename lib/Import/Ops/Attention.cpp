@@ -18,13 +18,6 @@ Value mergeHeads(B &b, Value x) {
   return b.reshape(b.transpose(x, {0, 2, 1, 3}), {shape[0], shape[2], shape[1] * shape[3]});
 }
 
-Value countFrom(B &b, int64_t start, int64_t count, ArrayRef<int64_t> shape, Type element) {
-  SmallVector<int64_t> values;
-  for (int64_t i = 0; i < count; ++i)
-    values.push_back(start + i);
-  return b.ints(values, shape, element);
-}
-
 FailureOr<Value> buildAttention(NodeContext &c, AttentionParts parts) {
   ArrayRef<int64_t> q = B::shapeOf(parts.query), k = B::shapeOf(parts.key), v = B::shapeOf(parts.value);
   if (q.size() != 4 || k.size() != 4 || v.size() != 4 || q[0] != k[0] || k[0] != v[0] || q[3] != k[3] || k[1] != v[1] ||
@@ -103,9 +96,9 @@ namespace {
 Value queryPositions(B &b, Value lengths, int64_t past, int64_t queries) {
   Type i64 = b.getBuilder().getI64Type();
   if (!lengths)
-    return countFrom(b, past, queries, {1, 1, queries, 1}, i64);
+    return b.countFrom(past, queries, {1, 1, queries, 1}, i64);
   Value ends = b.reshape(b.castTo(lengths, i64), {B::shapeOf(lengths)[0], 1, 1, 1});
-  return b.add(countFrom(b, -queries, queries, {1, 1, queries, 1}, i64), ends);
+  return b.add(b.countFrom(-queries, queries, {1, 1, queries, 1}, i64), ends);
 }
 
 /// is_causal and the window attributes. A constant causal rule is the op's own attribute, all else a mask.
@@ -118,7 +111,7 @@ LogicalResult addPositionRules(NodeContext &c, AttentionParts &parts, int64_t pa
     return success();
   int64_t keys = B::shapeOf(parts.key)[2];
   Value at = queryPositions(c.b, parts.lengths, past, B::shapeOf(parts.query)[2]);
-  Value key = countFrom(c.b, 0, keys, {1, 1, 1, keys}, c.b.getBuilder().getI64Type());
+  Value key = c.b.countFrom(0, keys, {1, 1, 1, keys}, c.b.getBuilder().getI64Type());
   auto atMost = [&](Value a, Value b) {
     return c.b.compare(arith::CmpFPredicate::OLE, arith::CmpIPredicate::sle, a, b);
   };
@@ -196,8 +189,8 @@ LogicalResult rotary(NodeContext &c) {
   if (failed(x))
     return failure();
   Value cos = c.in(1), sin = c.in(2);
-  if (B::typeOf(cos) != B::typeOf(sin) || B::typeOf(*x).getRank() != 4)
-    return c.fail("cos and sin differ, or the input has not rank 3 or 4", "E313");
+  if (B::typeOf(cos) != B::typeOf(sin) || c.rank(1) < 1 || B::typeOf(*x).getRank() != 4)
+    return c.fail("cos and sin differ or are single numbers, or the input has not rank 3 or 4", "E313");
   if (c.has(3)) {
     if (c.rank(1) != 2 || c.rank(3) != 2 || B::isFloat(c.in(3)))
       return c.fail("expected caches [positions, size] and position_ids [batch, sequence]", "E313");

@@ -34,8 +34,6 @@ Value mergeHeads(ValueBuilder &b, Value x);
 FailureOr<Value> buildRotary(NodeContext &c, Value x, Value cos, Value sin, bool interleaved);
 /// `mask` (may be null) where `keep` [1 or B, 1, S or 1, T] holds; hidden elsewhere.
 LogicalResult restrictMask(NodeContext &c, Value &mask, Value keep);
-/// 0, 1, 2, ... `count` numbers from `start` in the given shape.
-Value countFrom(ValueBuilder &b, int64_t start, int64_t count, ArrayRef<int64_t> shape, Type element);
 
 } // namespace mlir::comm
 #endif

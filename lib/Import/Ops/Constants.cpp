@@ -69,8 +69,11 @@ LogicalResult range(NodeContext &c) {
   auto type = RankedTensorType::get({static_cast<int64_t>(count)}, element);
   if (!isa<FloatType>(element)) {
     SmallVector<int64_t> values;
+    if (std::fabs(*start) > 0x1p53 || std::fabs(*limit) > 0x1p53 || std::fabs(*delta) > 0x1p53)
+      return c.fail("a range of numbers above 2^53");
+    auto first = static_cast<int64_t>(*start), step = static_cast<int64_t>(*delta);
     for (int64_t i = 0; i < type.getDimSize(0); ++i)
-      values.push_back(static_cast<int64_t>(*start) + i * static_cast<int64_t>(*delta));
+      values.push_back(first + i * step);
     return c.done(c.b.ints(values, type.getShape(), element));
   }
   SmallVector<Attribute> values;
@@ -104,6 +107,7 @@ LogicalResult eyeLike(NodeContext &c) {
   c.resultUnsigned = c.hasAttr("dtype") ? NodeContext::isUnsignedType(c.getInt("dtype", 1)) : c.isUnsigned(0);
   if (rows * columns > B::kMaxFoldedElements)
     return c.fail("a diagonal of this size");
+  k = std::clamp(k, -rows, columns); // beyond, there is none
   SmallVector<int64_t> values(rows * columns, 0);
   for (int64_t row = 0; row < rows; ++row)
     if (row + k >= 0 && row + k < columns)

@@ -27,8 +27,7 @@ LogicalResult rotary(NodeContext &c) {
   Value positions = c.in(1);
   if (B::typeOf(positions).getNumElements() == 1 && B::typeOf(*x).getRank() == 4) {
     int64_t length = B::shapeOf(*x)[2];
-    positions =
-        c.b.add(c.b.reshape(positions, {1, 1}), countFrom(c.b, 0, length, {1, length}, B::elementOf(positions)));
+    positions = c.b.add(c.b.reshape(positions, {1, 1}), c.b.countFrom(0, length, {1, length}, B::elementOf(positions)));
   }
   if (B::typeOf(positions).getRank() != 2)
     return c.fail("position_ids have neither one element nor rank 2", "E313");
@@ -51,7 +50,7 @@ struct GroupQuery {
     kvHeads = c.getInt("kv_num_heads", 0);
     if (failed(c.needInputs(1, 16)) || !c.has(5) || !c.has(6))
       return c.fail("inputs query, seqlens_k and total_sequence_length are required", "E313");
-    if (failed(c.needRank(0, 3)) || queryHeads <= 0 || kvHeads <= 0 || queryHeads % kvHeads)
+    if (failed(c.needRank(0, 3)) || queryHeads <= 0 || queryHeads > INT32_MAX || kvHeads <= 0 || queryHeads % kvHeads)
       return c.fail("num_heads and kv_num_heads do not fit", "E313");
     if (c.has(1) != c.has(2) || c.has(3) != c.has(4) || c.has(14) != c.has(15))
       return c.fail("key and value, past_key and past_value, q_norm and k_norm go in pairs", "E313");
@@ -113,9 +112,8 @@ struct GroupQuery {
     if (std::optional<double> given = B::getSplat(c.in(6)); given && *given != static_cast<double>(total)) {
       shared = *given == static_cast<double>(past) && length <= past;
       if (!shared)
-        return c.fail("total_sequence_length is " + std::to_string(static_cast<int64_t>(*given)) +
-                      ", past and new tokens are " + std::to_string(total) +
-                      ", and a buffer that past and present share has " + std::to_string(past));
+        return c.fail("total_sequence_length is " + std::to_string(*given) + ", past and new tokens are " +
+                      std::to_string(total) + ", and a buffer that past and present share has " + std::to_string(past));
       total = past;
     }
     rowLengths = b.addScalar(b.castTo(b.reshape(c.in(5), {batch}), i64), 1);
@@ -133,8 +131,8 @@ struct GroupQuery {
     if (c.has(9))
       return c.in(9);
     if (uniform)
-      return countFrom(b, past, length, {1, length}, i64);
-    return b.add(b.reshape(rowPast, {batch, 1}), countFrom(b, 0, length, {1, length}, i64));
+      return b.countFrom(past, length, {1, length}, i64);
+    return b.add(b.reshape(rowPast, {batch, 1}), b.countFrom(0, length, {1, length}, i64));
   }
 
   LogicalResult turn() {
@@ -169,7 +167,7 @@ struct GroupQuery {
       return fresh;
     if (shared && length == 1) { // one pass over the buffer
       ArrayRef<int64_t> room = B::shapeOf(c.in(input));
-      Value at = countFrom(b, 0, total, {1, 1, total, 1}, b.getBuilder().getI64Type());
+      Value at = b.countFrom(0, total, {1, 1, total, 1}, b.getBuilder().getI64Type());
       Value here = b.compare(FP::OEQ, IP::eq, at, b.reshape(rowPast, {batch, 1, 1, 1}));
       return b.select(b.broadcastTo(here, room), b.broadcastTo(fresh, room), c.in(input));
     }
@@ -177,7 +175,7 @@ struct GroupQuery {
     if (uniform)
       return both;
     Type i64 = b.getBuilder().getI64Type();
-    Value at = countFrom(b, 0, total, {1, total}, i64), own = b.reshape(rowPast, {batch, 1});
+    Value at = b.countFrom(0, total, {1, total}, i64), own = b.reshape(rowPast, {batch, 1});
     Value behind = b.min(b.add(b.sub(at, own), b.splat(RankedTensorType::get({}, i64), static_cast<double>(past))),
                          b.splat(RankedTensorType::get({}, i64), static_cast<double>(past + length - 1)));
     Value index = b.select(b.compare(FP::OLT, IP::slt, at, own), at, behind); // [B, T]
@@ -196,7 +194,7 @@ struct GroupQuery {
     if (causal)
       parts.causalOffset = past; // an upper bound where the past may be padded
     Type i64 = b.getBuilder().getI64Type();
-    Value offsets = countFrom(b, 0, length, {1, 1, length, 1}, i64), at = countFrom(b, 0, total, {1, 1, 1, total}, i64);
+    Value offsets = b.countFrom(0, length, {1, 1, length, 1}, i64), at = b.countFrom(0, total, {1, 1, 1, total}, i64);
     // Position of each query, [1 or B, 1, S, 1].
     Value own = uniform ? b.addScalar(offsets, static_cast<double>(past))
                         : b.add(b.reshape(rowPast, {batch, 1, 1, 1}), offsets);

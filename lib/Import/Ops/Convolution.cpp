@@ -10,7 +10,7 @@ using B = ValueBuilder;
 LogicalResult checkConvolution(NodeContext &c, ArrayRef<int64_t> x, ArrayRef<int64_t> w, int64_t groups) {
   if (x.size() < 3 || w.size() != x.size())
     return c.fail("expected input and weights [.., .., positions..] of one rank", "E313");
-  if (groups < 1 || x[1] % groups || w[0] % groups || w[1] * groups != x[1])
+  if (groups < 1 || groups > std::max<int64_t>(x[1], 1) || x[1] % groups || w[0] % groups || w[1] != x[1] / groups)
     return c.fail(Twine(groups) + " groups do not fit " + Twine(x[1]) + " channels and weights for " + Twine(w[1]),
                   "E313");
   return success();
@@ -104,7 +104,8 @@ LogicalResult convTranspose(NodeContext &c) {
     return failure();
   ArrayRef<int64_t> x = c.shape(0), w = c.shape(1);
   int64_t groups = c.getInt("group", 1), dims = static_cast<int64_t>(x.size()) - 2;
-  if (dims < 1 || w.size() != x.size() || groups < 1 || w[0] != x[1] || x[1] % groups)
+  if (dims < 1 || w.size() != x.size() || groups < 1 || groups > std::max<int64_t>(x[1], 1) || w[0] != x[1] ||
+      x[1] % groups)
     return c.fail("input, weights and groups do not fit", "E313");
   if (failed(kernelShapeFits(c, w)))
     return failure();
@@ -126,7 +127,7 @@ LogicalResult convTranspose(NodeContext &c) {
   if (strides.size() != size || dilations.size() != size || more.size() != size || pads.size() != 2 * size ||
       (!wanted.empty() && wanted.size() != size) || outside(strides, 1) ||
       llvm::any_of(strides, [](int64_t x) { return x > 1 << 20; }) || outside(dilations, 1) || outside(more, 0) ||
-      outside(pads, INT32_MIN) || outside(wanted, 1))
+      outside(w.drop_front(2), 0) || outside(pads, INT32_MIN) || outside(wanted, 1))
     return c.fail("strides, dilations, pads, output_padding and output_shape do not fit", "E313");
   std::string mode = c.getString("auto_pad", "NOTSET");
   if (mode == "VALID")

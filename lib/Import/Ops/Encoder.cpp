@@ -61,7 +61,7 @@ LogicalResult packedAttention(NodeContext &c) {
   SmallVector<int64_t> sizes = c.getInts("qkv_hidden_sizes");
   if (sizes.empty())
     sizes.assign(3, width / 3);
-  if (sizes.size() != 3 || llvm::any_of(sizes, [](int64_t x) { return x < 1; }) ||
+  if (sizes.size() != 3 || llvm::any_of(sizes, [&](int64_t x) { return x < 1 || x > width; }) ||
       sizes[0] + sizes[1] + sizes[2] != width || sizes[0] != sizes[1] || c.shape(1)[0] != c.shape(0)[2])
     return c.fail("the packed weights do not fit", "E313");
   if (c.has(2) && (c.shape(2) != ArrayRef<int64_t>{width} || failed(c.needSameElement(0, 2))))

@@ -144,7 +144,7 @@ LogicalResult groupedMatMul(NodeContext &c) {
   B &b = c.b;
   Type i64 = b.getBuilder().getI64Type();
   int64_t rows = c.shape(0)[0], inner = c.shape(0)[1], columns = c.rank(3 + groups) == 2 ? c.shape(3 + groups)[1] : 0;
-  Value number = b.ints(llvm::to_vector(llvm::seq<int64_t>(0, rows)), {rows, 1}, i64), sum;
+  Value number = b.countFrom(0, rows, {rows, 1}, i64), sum;
   for (size_t i = 0; i < groups; ++i) {
     size_t weights = 3 + groups + i;
     if (c.shape(weights) != ArrayRef<int64_t>{inner, columns} || failed(c.needSameElement(0, weights)))

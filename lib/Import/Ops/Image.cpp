@@ -63,7 +63,7 @@ LogicalResult col2Im(NodeContext &c) {
     sizes.push_back((*image)[i] + w->before[i] + w->after[i]);
     padded *= sizes.back();
   }
-  if (c.shape(0)[1] % taps || c.shape(0)[2] != places || taps * places > 1 << 24)
+  if (c.shape(0)[1] % taps || c.shape(0)[2] != places || taps > B::kMaxListed || places > B::kMaxListed / taps)
     return c.fail("the columns do not fit image and block", "E313");
   int64_t channels = c.shape(0)[1] / taps;
   SmallVector<int64_t> at; // of every tap and place, in the padded image
@@ -102,7 +102,7 @@ LogicalResult affineGrid(NodeContext &c) {
     return c.fail("theta does not fit the size", "E313");
   ArrayRef<int64_t> space = ArrayRef<int64_t>(*size).drop_front(2);
   for (int64_t extent : space) {
-    if (extent < 1 || __builtin_mul_overflow(places, extent, &places) || places > 1 << 24)
+    if (extent < 1 || __builtin_mul_overflow(places, extent, &places) || places > B::kMaxListed / (dims + 1))
       return c.fail("a grid of this size", "E313");
   }
   bool corners = c.getInt("align_corners", 0);

@@ -102,7 +102,8 @@ LogicalResult einsum(NodeContext &c) {
     arrow = equation.size();
     equation += "->" + once;
   }
-  if (failed(c.needInputs(1, 2)) || arrow == std::string::npos || equation.find('.') != std::string::npos)
+  if (failed(c.needInputs(c.numInputs() > 1 ? 2 : 1, 2)) || arrow == std::string::npos ||
+      equation.find('.') != std::string::npos)
     return c.fail("equation '" + equation + "' (only one or two operands, with '->', without '...')");
   std::string out = equation.substr(arrow + 2), left = equation.substr(0, arrow);
   std::vector<EinsumOperand> operands;

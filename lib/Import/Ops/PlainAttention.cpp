@@ -22,9 +22,9 @@ FailureOr<Value> additiveMask(NodeContext &c, const AttentionParts &parts, int64
     if (shape[3] != 1 && shape[3] < keys)
       mask = b.pad(mask, 3, 0, keys - shape[3], B::isFloat(mask) ? -INFINITY : 0);
   }
-  Value key = countFrom(b, 0, keys, {1, 1, 1, keys}, i64);
+  Value key = b.countFrom(0, keys, {1, 1, 1, keys}, i64);
   if (parts.causalOffset) {
-    Value last = countFrom(b, *parts.causalOffset, queries, {1, 1, queries, 1}, i64);
+    Value last = b.countFrom(*parts.causalOffset, queries, {1, 1, queries, 1}, i64);
     if (failed(restrictMask(c, mask, b.compare(arith::CmpFPredicate::OLE, arith::CmpIPredicate::sle, key, last))))
       return failure();
   }

@@ -48,9 +48,10 @@ LogicalResult maxPool(NodeContext &c) {
     positions *= size;
   ones[0] = ones[1] = 1;
   std::copy(shape.begin() + 2, shape.end(), ones.begin() + 2);
-  SmallVector<int64_t> count = llvm::to_vector(llvm::seq<int64_t>(0, positions));
+  if (failed(c.needListed(positions)) || failed(c.needListed(shape[0] * shape[1])))
+    return failure();
   double never = static_cast<double>(positions);
-  FailureOr<Value> where = buildWindows(c, *w, c.b.ints(count, ones, i64), never);
+  FailureOr<Value> where = buildWindows(c, *w, c.b.countFrom(0, positions, ones, i64), never);
   if (failed(where))
     return failure();
   SmallVector<int64_t> kept(B::shapeOf(*windows));
@@ -105,6 +106,11 @@ LogicalResult averagePool(NodeContext &c) {
        work = element.getIntOrFloatBitWidth() < 32 ? c.b.getBuilder().getF32Type() : element;
   FailureOr<Value> windows = buildWindows(c, *w, c.b.castTo(c.in(0), work), 0);
   if (failed(windows))
+    return failure();
+  int64_t counted = 1;
+  for (int64_t out : w->out)
+    counted *= out;
+  if (failed(c.needListed(counted)))
     return failure();
   Value sum = c.b.reduce(Reduction::Sum, *windows, windowDims(*w), false);
   return c.done(c.b.castTo(c.b.div(sum, windowCounts(c, *w, c.getInt("count_include_pad", 0), work)), element));

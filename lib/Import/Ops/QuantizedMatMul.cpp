@@ -118,6 +118,8 @@ LogicalResult quantizedMatMul(NodeContext &c) {
     return failure();
   B &b = c.b;
   int64_t block = c.getInt("block", 0), bits = c.bitsOf(1) ? c.bitsOf(1) : 8;
+  if (block < 1 || failed(c.needRank(1, 2)))
+    return c.fail("expected a matrix in blocks", "E313");
   bool kMajor = c.getInt("k_major", 0);
   int64_t first = c.shape(1)[0], last = c.shape(1)[1], k = kMajor ? first : last, n = kMajor ? last : first;
   if (c.rank(0) < 1 || c.shape(0).back() != k)

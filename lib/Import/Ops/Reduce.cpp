@@ -115,11 +115,9 @@ LogicalResult logSoftmax(NodeContext &c) {
 
 /// 0, 1, 2, ... along one dimension, shaped to broadcast over `rank` dimensions.
 Value iota(B &b, int64_t size, int64_t dim, int64_t rank, Type element) {
-  SmallVector<int64_t> values, shape(rank, 1);
-  for (int64_t i = 0; i < size; ++i)
-    values.push_back(i);
+  SmallVector<int64_t> shape(rank, 1);
   shape[dim] = size;
-  return b.ints(values, shape, element);
+  return b.countFrom(0, size, shape, element);
 }
 
 /// Position of the first (or last) extreme: the least (greatest) index whose element equals it.

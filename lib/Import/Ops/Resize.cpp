@@ -75,7 +75,9 @@ double sourceOf(const ResizeMode &m, const Axis &axis, double y) {
 
 /// Row `y`: how much of every input element output element y takes. `outside`: it is extrapolated.
 void fillRow(const ResizeMode &m, const Axis &axis, int64_t y, MutableArrayRef<double> row, bool &outside) {
-  double x = sourceOf(m, axis, static_cast<double>(y)), floor = std::floor(x);
+  // Far outside, only the border counts.
+  double x = std::clamp(sourceOf(m, axis, static_cast<double>(y)), -0x1p31, 0x1p31 + static_cast<double>(axis.in)),
+         floor = std::floor(x);
   outside = m.coordinates == "tf_crop_and_resize" && (x < 0 || x > static_cast<double>(axis.in - 1));
   SmallVector<double> weights = weightsAt(m, x == floor ? 1 : x - floor, axis.scale);
   auto count = static_cast<int64_t>(weights.size()), base = static_cast<int64_t>(floor);
@@ -171,6 +173,11 @@ FailureOr<SmallVector<double>> constantFloats(NodeContext &c, size_t index, cons
   return values;
 }
 
+/// A size times a scale; what is too large stays so.
+int64_t scaled(int64_t size, double scale) {
+  return static_cast<int64_t>(std::min(std::floor(scale * static_cast<double>(size)), 0x1p53));
+}
+
 LogicalResult resize(NodeContext &c) {
   if (failed(c.needInputs(1, 4)))
     return failure();
@@ -221,15 +228,16 @@ LogicalResult resize(NodeContext &c) {
       return failed(scales) ? failure() : c.fail("expected one positive scale per axis", "E313");
     for (auto [axis, scale] : llvm::zip_equal(axes, *scales)) {
       axis.scale = scale;
-      axis.out = static_cast<int64_t>(std::floor(scale * static_cast<double>(axis.in)));
+      axis.out = scaled(axis.in, scale);
     }
   } else {
     return c.fail("neither scales nor sizes are given", "E313");
   }
   if (m.coordinates == "tf_crop_and_resize") {
     FailureOr<SmallVector<double>> roi = constantFloats(c, 1, "the region");
-    if (failed(roi) || roi->size() != 2 * axes.size())
-      return failed(roi) ? failure() : c.fail("expected a start and an end per axis", "E313");
+    if (failed(roi) || roi->size() != 2 * axes.size() ||
+        llvm::any_of(*roi, [](double x) { return !(std::fabs(x) < 1e9); }))
+      return failed(roi) ? failure() : c.fail("expected a possible start and end per axis", "E313");
     for (auto [i, axis] : llvm::enumerate(axes)) {
       axis.roiStart = (*roi)[i];
       axis.roiEnd = (*roi)[i + axes.size()];
@@ -259,7 +267,7 @@ LogicalResult upsample(NodeContext &c) {
     return c.fail("expected one scale of 1 or more per dimension", "E313");
   SmallVector<Axis> axes;
   for (auto [size, scale] : llvm::zip_equal(c.shape(0), scales))
-    axes.push_back({size, static_cast<int64_t>(std::floor(scale * static_cast<double>(size))), scale});
+    axes.push_back({size, scaled(size, scale), scale});
   return resizeAxes(c, m, llvm::to_vector(llvm::seq<int64_t>(0, c.rank(0))), axes);
 }
 } // namespace

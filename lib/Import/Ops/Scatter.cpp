@@ -51,10 +51,7 @@ Value fullTuples(B &b, Value along, int64_t axis) {
   for (int64_t dim = 0; dim < static_cast<int64_t>(shape.size()); ++dim) {
     SmallVector<int64_t> ones(shape.size(), 1);
     ones[dim] = shape[dim];
-    Value part =
-        dim == axis ? along
-                    : b.broadcastTo(
-                          b.ints(llvm::to_vector(llvm::seq<int64_t>(0, shape[dim])), ones, B::elementOf(along)), shape);
+    Value part = dim == axis ? along : b.broadcastTo(b.countFrom(0, shape[dim], ones, B::elementOf(along)), shape);
     parts.push_back(b.reshape(part, column));
   }
   return b.concat(parts, static_cast<int64_t>(shape.size()));
@@ -94,7 +91,7 @@ LogicalResult tensorScatter(NodeContext &c) {
   SmallVector<int64_t> shape(c.shape(1)), rows(shape.size(), 1), steps(shape.size(), 1);
   rows[0] = shape[0];
   steps[*axis] = shape[*axis];
-  Value at = b.ints(llvm::to_vector(llvm::seq<int64_t>(0, shape[*axis])), steps, i64);
+  Value at = b.countFrom(0, shape[*axis], steps, i64);
   if (c.has(2)) {
     if (c.shape(2) != ArrayRef<int64_t>{shape[0]} || failed(needIndices(c, 2)))
       return c.fail("expected one write index per batch row", "E313");
@@ -200,7 +197,7 @@ LogicalResult reverseSequence(NodeContext &c) {
   if (failed(c.needInputs(2, 2)) || failed(needIndices(c, 1)) || c.rank(0) < 2)
     return c.fail("expected a tensor of rank 2 or more and lengths");
   int64_t batch = c.getInt("batch_axis", 1), time = c.getInt("time_axis", 0);
-  if (batch + time != 1 || batch * time != 0)
+  if (!(batch == 0 && time == 1) && !(batch == 1 && time == 0))
     return c.fail("batch_axis and time_axis are not 0 and 1");
   if (c.shape(1) != ArrayRef<int64_t>{c.shape(0)[batch]})
     return c.fail("expected one length per row", "E313");
@@ -209,8 +206,7 @@ LogicalResult reverseSequence(NodeContext &c) {
   SmallVector<int64_t> rowShape(c.rank(0), 1), stepShape(c.rank(0), 1);
   rowShape[batch] = c.shape(0)[batch];
   stepShape[time] = c.shape(0)[time];
-  Value lengths = b.reshape(b.castTo(c.in(1), i64), rowShape),
-        step = b.ints(llvm::to_vector(llvm::seq<int64_t>(0, c.shape(0)[time])), stepShape, i64);
+  Value lengths = b.reshape(b.castTo(c.in(1), i64), rowShape), step = b.countFrom(0, c.shape(0)[time], stepShape, i64);
   Value inside = b.compare(arith::CmpFPredicate::OLT, arith::CmpIPredicate::slt, step, lengths);
   Value at = b.select(inside, b.addScalar(b.sub(lengths, step), -1), step);
   return c.done(b.create<GatherElementsOp>(c.in(0), b.broadcastTo(at, c.shape(0)), time));

@@ -93,6 +93,8 @@ LogicalResult unsqueeze(NodeContext &c) {
   if (failed(given))
     return failure();
   int64_t rank = c.rank(0) + static_cast<int64_t>(given->size());
+  if (rank > static_cast<int64_t>(B::kMaxRank))
+    return c.fail("a result of " + Twine(rank) + " dimensions", "E304");
   FailureOr<SmallVector<int64_t>> axes = c.axes(*given, rank);
   if (failed(axes))
     return failure();

@@ -101,6 +101,8 @@ LogicalResult stft(NodeContext &c) {
   FailureOr<int64_t> step = c.constantInt(1, "the frame step");
   if (failed(step))
     return failure();
+  if (c.has(2) && failed(c.needRank(2, 1)))
+    return failure();
   int64_t length = c.has(2) ? c.shape(2)[0] : 0;
   if (c.has(3)) {
     FailureOr<int64_t> value = c.constantInt(3, "the frame length");

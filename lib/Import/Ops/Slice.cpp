@@ -106,14 +106,14 @@ LogicalResult trilu(NodeContext &c) {
     return c.fail("expected rank 2 or more", "E313");
   int64_t k = 0, rows = c.shape(0)[c.rank(0) - 2], columns = c.shape(0)[c.rank(0) - 1];
   if (c.has(1)) {
-    FailureOr<double> given = c.constantScalar(1, "k");
+    FailureOr<int64_t> given = c.constantInt(1, "k");
     if (failed(given))
       return failure();
-    k = static_cast<int64_t>(*given);
+    k = *given;
   }
   bool upper = c.getInt("upper", 1);
   SmallVector<int64_t> keep;
-  if (rows * columns > 1 << 24)
+  if (rows * columns > B::kMaxListed)
     return c.fail("a triangle of this size");
   for (int64_t row = 0; row < rows; ++row)
     for (int64_t column = 0; column < columns; ++column)
@@ -188,6 +188,8 @@ LogicalResult pad(NodeContext &c) {
     if (mode != "constant") {
       if (size == 0 && result[dim] != 0)
         return c.fail("dimension " + Twine(dim) + " has no element to repeat", "E313");
+      if (failed(c.needListed(result[dim])))
+        return failure();
       if (before != 0 || after != 0)
         value = padByCopy(c.b, value, dim, std::max<int64_t>(before, 0), std::max<int64_t>(after, 0), mode);
       continue;
