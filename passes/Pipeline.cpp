@@ -36,7 +36,9 @@ static void buildImport(OpPassManager &pm, const PipelineOptions &options) {
   buildImportPhase(pm, [&](StringRef pass) { return options.isOn(pass); }, options.precision);
 }
 
-void mlir::comm::buildMaskPadding(OpPassManager &pm) { buildPaddingPhase(pm); }
+void mlir::comm::buildMaskPadding(OpPassManager &pm, const PipelineOptions &options) {
+  buildPaddingPhase(pm, options.anyFill);
+}
 
 // --stop-after=partition
 static void buildPartition(OpPassManager &pm, const PipelineOptions &options) {

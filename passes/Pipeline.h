@@ -48,6 +48,7 @@ struct PipelineOptions {
   CostOptions cost;               ///< what predictions are made for
   std::set<std::string> disabled; ///< passes switched off, by the names of getOptionalPasses()
   std::string precision = "f32";  ///< of products with f32 operands: f32, bf16 or f16
+  bool anyFill = false;           ///< nothing is known of what smaller floating-point inputs are filled up with
   PartitionOptions partition;
   WeaveOptions weave;
   LowerOptions lower;
@@ -68,7 +69,7 @@ llvm::ArrayRef<llvm::StringRef> getOptionalPasses();
 void buildPhase(Phase phase, OpPassManager &pm, const PipelineOptions &options);
 
 /// Behind Import when entries come with siblings: they learn to run smaller inputs.
-void buildMaskPadding(OpPassManager &pm);
+void buildMaskPadding(OpPassManager &pm, const PipelineOptions &options);
 
 // Parts of the phases, for one function.
 void buildOptimizeFunction(OpPassManager &function, const PipelineOptions &options, llvm::StringRef plan);

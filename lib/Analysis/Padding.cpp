@@ -18,8 +18,8 @@ using namespace mlir::comm::padding;
 namespace {
 class Planner {
 public:
-  Planner(func::FuncOp entry, ArrayRef<PadSymbol> symbols, ArrayRef<PadSibling> siblings)
-      : entry(entry), symbols(symbols), siblings(siblings), twins(siblings.size()) {
+  Planner(func::FuncOp entry, ArrayRef<PadSymbol> symbols, ArrayRef<PadSibling> siblings, bool anyFill)
+      : entry(entry), symbols(symbols), siblings(siblings), anyFill(anyFill), twins(siblings.size()) {
     for (const PadSymbol &symbol : symbols)
       least.push_back(symbol.size);
     for (const PadSibling &sibling : siblings)
@@ -100,7 +100,8 @@ private:
       PadValue value;
       if (!addPorts(argument, what, value.dims, plan.arguments))
         return false;
-      value.fills.assign(value.dims.size(), Fill::known(0));
+      bool isFloat = isa<FloatType>(typeOf(argument).getElementType());
+      value.fills.assign(value.dims.size(), anyFill && isFloat ? Fill::bad() : Fill::known(0));
       known[argument] = std::move(value);
     }
     return true;
@@ -447,6 +448,7 @@ private:
   func::FuncOp entry;
   ArrayRef<PadSymbol> symbols;
   ArrayRef<PadSibling> siblings;
+  bool anyFill;
   SmallVector<int64_t> least; ///< smallest size of each symbol
   std::vector<IRMapping> twins;
   DenseMap<Value, PadValue> known;
@@ -454,6 +456,7 @@ private:
 };
 } // namespace
 
-PadPlan mlir::comm::planPadding(func::FuncOp entry, ArrayRef<PadSymbol> symbols, ArrayRef<PadSibling> siblings) {
-  return Planner(entry, symbols, siblings).run();
+PadPlan mlir::comm::planPadding(func::FuncOp entry, ArrayRef<PadSymbol> symbols, ArrayRef<PadSibling> siblings,
+                                bool anyFill) {
+  return Planner(entry, symbols, siblings, anyFill).run();
 }

@@ -35,8 +35,10 @@ void buildImportPhase(OpPassManager &manager, llvm::function_ref<bool(llvm::Stri
   }
 }
 
-void buildPaddingPhase(OpPassManager &manager) {
-  manager.addPass(createMaskPaddingPass());
+void buildPaddingPhase(OpPassManager &manager, bool anyFill) {
+  MaskPaddingPassOptions options;
+  options.anyFill = anyFill;
+  manager.addPass(createMaskPaddingPass(options));
   manager.addNestedPass<func::FuncOp>(createCSEPass()); // equal masks
 }
 

@@ -251,7 +251,7 @@ private:
       if (llvm::none_of(siblings, [&](const PadSibling &sibling) { return sibling.symbol == symbol; }))
         drop(symbol, "the model is not known at a smaller size");
     PadPlan plan;
-    while (!symbols.empty() && !(plan = planPadding(entry, symbols, siblings)).reason.empty()) {
+    while (!symbols.empty() && !(plan = planPadding(entry, symbols, siblings, anyFill)).reason.empty()) {
       auto own = [&](const PadSibling &sibling) { return sibling.symbol == plan.symbol; };
       if (llvm::count_if(siblings, own) == 1) {
         drop(plan.symbol, plan.reason);

@@ -17,6 +17,6 @@ namespace mlir::comm {
 void buildImportPhase(OpPassManager &manager, llvm::function_ref<bool(llvm::StringRef)> isOn,
                       llvm::StringRef precision = "f32");
 /// Where entries come with siblings (comm.sibling): behind all others.
-void buildPaddingPhase(OpPassManager &manager);
+void buildPaddingPhase(OpPassManager &manager, bool anyFill);
 } // namespace mlir::comm
 #endif

@@ -73,6 +73,7 @@ def MaskPaddingPass : Comm_ImportPass<"comm-mask-padding", "::mlir::ModuleOp"> {
     the model does something else at another size, or takes elements that smaller sizes do not have (the last of a sequence). The siblings vanish.
     Example: test/passes/Import/mask-padding.mlir
   }];
+  let options = [Option<"anyFill", "any-fill", "bool", "false", "floating-point inputs may be filled up with anything, NaN too, instead of zeros">];
   let statistics = [Statistic<"numPadded", "num-padded", "entries that run smaller inputs">, Statistic<"numMasks", "num-masks", "places where fill is taken away">,
                     Statistic<"numRefused", "num-refused", "symbols whose size stays exact">];
 }

@@ -1,6 +1,7 @@
 //===- Env.cpp - every environment variable of the runtime ----------------===//
 #include "runtime/Core/Env.h"
 #include <cstdlib>
+#include <cstring>
 
 using namespace comm::rt;
 
@@ -16,5 +17,7 @@ Env Env::read() {
   }
   if (const char *v = ::secure_getenv("COMM_MICRO_KERNEL"))
     env.microKernel = v;
+  if (const char *v = ::secure_getenv("COMM_FILL"))
+    env.poisonFill = std::strcmp(v, "nan") == 0;
   return env;
 }

@@ -16,6 +16,10 @@ struct Env {
   /// comparisons. Empty: auto. The same on all ranks.
   std::string microKernel;
 
+  /// COMM_FILL=nan: floating-point inputs smaller than their entry are filled up with NaN instead of zeros, which shows
+  /// whether anything is made of the fill. For tests of what `commc --fill=any` compiled.
+  bool poisonFill = false;
+
   static Env read();
 };
 

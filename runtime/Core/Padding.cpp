@@ -120,16 +120,21 @@ int32_t entryFor(const exe::Executable &exe, const comm_tensor *inputs, int32_t 
   return best;
 }
 
-void padInto(const exe::Shape &small, const exe::Shape &large, int64_t width, const void *from, void *to) {
+void padInto(const exe::Shape &small, const exe::Shape &large, exe::DType dtype, const void *from, void *to,
+             bool poison) {
+  bool isFloat =
+      dtype == exe::DType::F32 || dtype == exe::DType::F16 || dtype == exe::DType::BF16 || dtype == exe::DType::F64;
+  int fill = poison && isFloat ? 0xff : 0; // all bits set are a NaN of every width
+  int64_t width = exe::byteWidth(dtype);
   auto *out = static_cast<uint8_t *>(to);
   const auto *in = static_cast<const uint8_t *>(from);
-  int64_t filled = 0; // rows come in rising order: what lies between two of them is zero
+  int64_t filled = 0; // rows come in rising order: what lies between two of them is fill
   forEachRow(small, large, [&](int64_t dense, int64_t at, int64_t length) {
-    std::memset(out + filled * width, 0, static_cast<size_t>((at - filled) * width));
+    std::memset(out + filled * width, fill, static_cast<size_t>((at - filled) * width));
     std::memcpy(out + at * width, in + dense * width, static_cast<size_t>(length * width));
     filled = at + length;
   });
-  std::memset(out + filled * width, 0, static_cast<size_t>((exe::numElements(large) - filled) * width));
+  std::memset(out + filled * width, fill, static_cast<size_t>((exe::numElements(large) - filled) * width));
 }
 
 void cutFrom(const exe::Shape &large, const exe::Shape &small, int64_t width, const void *from, void *to) {

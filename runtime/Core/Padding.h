@@ -26,9 +26,9 @@ Status checkShapes(const exe::Entry &, const CallSizes &, const comm_tensor *inp
 /// The smallest entry that these tensors fit, one of exactly their shapes first; -1: none.
 int32_t entryFor(const exe::Executable &, const comm_tensor *inputs, int32_t count);
 
-/// Copies `from`, of shape `small`, to the beginning of every dimension of `to`, of shape `large`, and zeros everything
-/// else.
-void padInto(const exe::Shape &small, const exe::Shape &large, int64_t width, const void *from, void *to);
+/// Copies `from`, of shape `small`, to the beginning of every dimension of `to`, of shape `large`. Everything else
+/// becomes zero, or with `poison` NaN where there is one.
+void padInto(const exe::Shape &small, const exe::Shape &large, exe::DType, const void *from, void *to, bool poison);
 /// The reverse.
 void cutFrom(const exe::Shape &large, const exe::Shape &small, int64_t width, const void *from, void *to);
 

@@ -1,5 +1,6 @@
 //===- Session.cpp - an executable ready to run ---------------------------===//
 #include "runtime/Core/Session.h"
+#include "runtime/Core/Env.h"
 #include "runtime/Core/Memory.h"
 #include "runtime/Core/UserList.h"
 #include <algorithm>
@@ -218,7 +219,7 @@ Status Session::run(int32_t number, const comm_tensor *inputs, int32_t nInputs, 
     for (size_t i = 0; i < in.size(); ++i)
       if (const exe::Port &port = program.inputs[i]; !port.pads.empty()) {
         void *large = newScratch(port);
-        padInto(shapeIn(call, port), port.shape, exe::byteWidth(port.dtype), in[i], large);
+        padInto(shapeIn(call, port), port.shape, port.dtype, in[i], large, Env::read().poisonFill);
         in[i] = large;
       }
     for (size_t i = 0; i < out.size(); ++i)

@@ -113,3 +113,32 @@ def test_command_line(lab, tmp_path):
     done = tools.run("commrun", executable, "--input", f"@{tmp_path / 'in.npz'}", "--verify", "--expect", f"@{tmp_path / 'want.npz'}", "--save-outputs", saved)
     assert "entry sequence=11" in done.stdout
     assert arrays.load(saved)["y"].shape == (BATCH, 7, HIDDEN)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("name", MODELS)
+def test_nothing_is_made_of_the_fill(name, ranks, lab, tmp_path, monkeypatch):
+    """Compiled for any fill: NaN behind every smaller input gives the same bits as zeros, and those are right."""
+    build, inputs = MODELS[name]
+    model = build(tmp_path)
+    ort = reference.session(model)
+    executable = runtime.Executable(compiled(lab, model, ranks, "--fill=any"))
+    with runtime.Session(executable, trust_native=True) as session:
+        for sequence in range(2, BUCKETS[-1]):
+            given = inputs(sequence)
+            monkeypatch.delenv("COMM_FILL", raising=False)
+            zeros = session.run(given)
+            monkeypatch.setenv("COMM_FILL", "nan")
+            poisoned = session.run(given)
+            for key, array in zeros.items():
+                assert np.array_equal(array, poisoned[key]), f"sequence {sequence}: '{key}' depends on what stands behind the inputs"
+            difference = arrays.compare(poisoned, reference.call(ort, given))
+            assert difference.relative <= RELATIVE, f"sequence {sequence}: {difference}"
+
+
+def test_fill_shows_where_it_is_used(lab, tmp_path, monkeypatch):
+    """Without --fill=any zeros behind the inputs are relied upon where they cost nothing; that NaN shows, so the test above can fail."""
+    executable = runtime.Executable(compiled(lab, encoder(tmp_path, "gram"), 1))
+    monkeypatch.setenv("COMM_FILL", "nan")
+    with runtime.Session(executable, trust_native=True) as session:
+        assert np.isnan(session.run(vectors(7))["y"]).any()

@@ -271,6 +271,7 @@ PipelineOptions Compiler::pipelineOptions() const {
   pipeline.cost = {options.topology, options.link, options.tuning};
   pipeline.disabled.insert(options.disabled.begin(), options.disabled.end());
   pipeline.precision = options.precision;
+  pipeline.anyFill = options.fill == "any";
   pipeline.partition.sequenceParallel = options.sequenceParallel;
   pipeline.lower.memoryLimit = options.memoryLimit;
   pipeline.scheduleReserve = planned > 0 ? options.memoryLimit - planned : 0;

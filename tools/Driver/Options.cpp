@@ -264,6 +264,13 @@ int commc::parseOptions(int argc, char **argv, Options &options) {
                    "which a choice is made stay f32 (default f32)")
         ->group("Plan")
         ->check(CLI::IsMember({"f32", "bf16", "f16"}));
+    app.add_option(
+           "--fill", options.fill,
+           "what stands behind floating-point inputs that are smaller than an entry: zeros, as the runtime does "
+           "it, which some sums need no mask for; any: nothing is taken for granted, NaN is kept out too "
+           "(default zeros)")
+        ->group("Plan")
+        ->check(CLI::IsMember({"zeros", "any"}));
     app.add_option("--topology", options.topology,
                    "what predictions are made for: a preset or a JSON file (default cpu)")
         ->group("Plan");

@@ -54,6 +54,7 @@ struct Options {
   int64_t splitAt = 0, splitTile = 64, splitMinRows = 64, matmulChunks = 0;
   std::string matmulOrder = "auto"; ///< of a pipelined product: direct, ring, auto
   std::string precision = "f32";    ///< of f32 products: f32, bf16 or f16
+  std::string fill = "zeros";       ///< behind smaller inputs: zeros or any
   std::string weights = "auto";     ///< auto, reference or embed
   std::string commandLine;          ///< as given, files by name; for the artifact
 };

@@ -96,7 +96,7 @@ bool commc::padEntries(const Options &options, const OnnxModel &model, ModuleOp 
     module.push_back(function);
   }
   PassManager pad(context);
-  buildMaskPadding(pad);
+  buildMaskPadding(pad, pipeline);
   if (failed(pad.run(module)))
     return false;
   if (!options.quiet)

@@ -57,8 +57,10 @@ struct PadPlan {
 };
 
 /// How `entry` can run every size of each symbol from that of its smallest sibling on. All functions are of form
-/// `global` and have passed the same passes. Every symbol needs a sibling.
-PadPlan planPadding(func::FuncOp entry, llvm::ArrayRef<PadSymbol> symbols, llvm::ArrayRef<PadSibling> siblings);
+/// `global` and have passed the same passes. Every symbol needs a sibling. `anyFill`: what floating-point inputs are
+/// filled up with may be anything, not only zeros.
+PadPlan planPadding(func::FuncOp entry, llvm::ArrayRef<PadSymbol> symbols, llvm::ArrayRef<PadSibling> siblings,
+                    bool anyFill = false);
 
 } // namespace mlir::comm
 #endif

@@ -1,4 +1,5 @@
 // RUN: comm-opt %s --split-input-file --comm-mask-padding | FileCheck %s
+// RUN: comm-opt %s --split-input-file --comm-mask-padding=any-fill=true | FileCheck %s --check-prefix=ANY
 
 // Rows are independent: nothing is masked, nothing asks for the size. The sibling vanishes.
 // CHECK-LABEL: func.func @rows
@@ -55,10 +56,13 @@ func.func @mean_7(%x: tensor<7x4xf32>) -> tensor<4xf32> attributes {comm.sibling
 
 // -----
 
-// The fill of the input itself is zero: a sum over it needs no mask.
+// The fill of the input itself is zero: a sum over it needs no mask. It needs one where the fill may be anything.
 // CHECK-LABEL: func.func @sum_of_input
 // CHECK-NOT:     arith.select
 // CHECK:         return
+// ANY-LABEL: func.func @sum_of_input
+// ANY:         %[[MASKED:.*]] = arith.select %{{.*}}, %{{.*}}, %{{.*}} : tensor<8x4xi1>, tensor<8x4xf32>
+// ANY:         linalg.reduce { arith.addf } ins(%[[MASKED]] :
 func.func @sum_of_input(%x: tensor<8x4xf32> {comm.name = "x"}) -> (tensor<4xf32> {comm.name = "y"}) attributes {comm.entry, comm.sizes = {s = 8 : i64}} {
   %zero = arith.constant dense<0.0> : tensor<4xf32>
   %sum = linalg.reduce { arith.addf } ins(%x : tensor<8x4xf32>) outs(%zero : tensor<4xf32>) dimensions = [0]
