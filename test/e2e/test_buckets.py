@@ -1,6 +1,7 @@
 """Entries of several sizes: every size between them runs filled up in the next larger one, and the fill reaches nothing that is seen."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,3 +143,58 @@ def test_fill_shows_where_it_is_used(lab, tmp_path, monkeypatch):
     monkeypatch.setenv("COMM_FILL", "nan")
     with runtime.Session(executable, trust_native=True) as session:
         assert np.isnan(session.run(vectors(7))["y"]).any()
+
+
+def cached(folder, past) -> Path:
+    """Attention of new tokens over a cache and themselves; the cache grows by them."""
+    net = Net("cached", folder, 18, 3)
+    g = net.g
+    x = g.input("x", TensorProto.FLOAT, [net.batch, net.sequence, HIDDEN])
+    q, k, v = (net.linear(x, part, HIDDEN, HIDDEN, bias=True) for part in "qkv")
+    keys, values = (g.input(f"past.{part}", TensorProto.FLOAT, [net.batch, past, HIDDEN]) for part in ("key", "value"))
+    k, v = g.op("Concat", keys, k, axis=1), g.op("Concat", values, v, axis=1)
+    scores = g.op("Div", g.op("MatMul", q, g.op("Transpose", k, perm=[0, 2, 1])), net.scalar(math.sqrt(HIDDEN)))
+    g.output(g.op("MatMul", g.op("Softmax", scores, axis=-1), v), "y", TensorProto.FLOAT, [net.batch, net.sequence, HIDDEN])
+    for part, value in (("key", k), ("value", v)):
+        g.output(value, f"present.{part}", TensorProto.FLOAT, [net.batch, f"{past} + sequence", HIDDEN])
+    g.save(net.path)
+    return net.path
+
+
+def tokens_on_cache(past: int, sequence: int) -> dict:
+    rng = np.random.default_rng(100 * past + sequence)
+    shapes = {"x": sequence, "past.key": past, "past.value": past}
+    return {key: rng.standard_normal((BATCH, size, HIDDEN), dtype=np.float32) for key, size in shapes.items()}
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_shorter_past_stays_exact(ranks, lab, tmp_path):
+    """New keys would stand behind the fill of the past: the compiler says so once, pasts of the entries' own sizes work, others are refused."""
+    model, executable = cached(tmp_path, "past"), tmp_path / "m.commx"
+    done = commc(model, f"--devices=cpu:{ranks}", "--dim", f"batch={BATCH}", "--dim", "sequence=1", "--dim", "past=" + ",".join(map(str, BUCKETS)), "-o", executable)
+    warnings = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1 and "takes no other size of 'past' than its own: " in warnings[0] and "puts something behind a dimension with fill" in warnings[0]
+    ort = reference.session(model)
+    loaded = runtime.Executable(executable)
+    with runtime.Session(loaded, trust_native=True) as session:
+        for past in range(BUCKETS[-1] + 2):
+            given = tokens_on_cache(past, 1)
+            if past not in BUCKETS:
+                with pytest.raises(ValueError, match="no entry has inputs of these shapes"):
+                    loaded.entry_for(given)
+                continue
+            assert arrays.compare(session.run(given), reference.call(ort, given)).relative <= RELATIVE
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_fewer_new_tokens_on_a_cache(ranks, lab, tmp_path):
+    """The past keeps its size and fewer new tokens come: their fill is the end of what they are appended to, and is cut there."""
+    model = cached(tmp_path, 6)
+    ort = reference.session(model)
+    executable = runtime.Executable(lab.compile(model, ranks, [], "--dim", f"batch={BATCH}", "--dim", "sequence=" + ",".join(map(str, BUCKETS))))
+    with runtime.Session(executable, trust_native=True) as session:
+        for sequence in range(1, BUCKETS[-1] + 1):
+            given = tokens_on_cache(6, sequence)
+            got, want = session.run(given), reference.call(ort, given)
+            assert {key: array.shape for key, array in got.items()} == {key: array.shape for key, array in want.items()}
+            assert arrays.compare(got, want).relative <= RELATIVE, f"sequence {sequence}"
