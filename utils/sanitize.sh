@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# sanitize.sh [all|compiler]: ASan+UBSan over runtime, formats and importer, and TSan over the runtime, with their unit tests.
-# "compiler" puts the whole compiler under ASan and runs the lit tests; "all" does both.
+# sanitize.sh [all|compiler|corpus]: ASan+UBSan over runtime, formats and importer, and TSan over the runtime, with their unit tests.
+# "compiler" puts the whole compiler under ASan and runs the lit tests; "all" does both. "corpus" compiles and runs exported models at 1
+# and 2 ranks with sanitized tools: those of test/data/second_tier, and those in the folder that COMMC_MODELS names.
 set -euo pipefail
 # shellcheck source=utils/steps.sh
 . "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
@@ -33,10 +34,20 @@ compiler() {
   loud lit-compiler "lit tests under ASan and UBSan" ninja -C build-asan check-comm
 }
 
+corpus() {
+  local python=.venv/bin/python
+  [ -x $python ] || python=python3
+  sanitized asan-ubsan build-asan commc commrun commc-rank
+  [ -n "${COMMC_MODELS:-}" ] || echo "Skipped: further exported models, COMMC_MODELS names no folder of them."
+  COMMC_BIN=$top/build-asan/bin UBSAN_OPTIONS=$UBSAN_OPTIONS:halt_on_error=1 loud corpus "exported models under ASan and UBSan" \
+    $python -m pytest -q -c test/pytest.ini test/e2e/test_models.py -k "(equals_oracle and not -4]) or refused"
+}
+
 case ${1:-} in
   "") parts ;;
   compiler) compiler ;;
+  corpus) corpus ;;
   all) parts && compiler ;;
-  *) die 2 "unknown argument '$1'; usage: utils/sanitize.sh [all|compiler]" ;;
+  *) die 2 "unknown argument '$1'; usage: utils/sanitize.sh [all|compiler|corpus]" ;;
 esac
 echo "Sanitizers passed in $SECONDS s."
