@@ -462,7 +462,7 @@ TEST(Codegen, RoundsToBF16) {
   std::string t = "tensor<40xf32>", n = "tensor<40xbf16>";
   check("%x: " + t,
         "%r = " + body("%x", t, n, "%a: " + t, "%y = arith.truncf %a : " + t + " to " + n + "\ncomm.yield %y : " + n),
-        0, odd);
+        0, false, odd);
 }
 
 /// Same input, same bytes.
