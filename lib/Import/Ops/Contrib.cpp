@@ -110,9 +110,12 @@ struct GroupQuery {
     }
     total = past + length;
     if (std::optional<double> given = B::getSplat(c.in(6)); given && *given != static_cast<double>(total)) {
+      FailureOr<int64_t> whole = c.constantInt(6, "total_sequence_length");
+      if (failed(whole))
+        return failure();
       shared = *given == static_cast<double>(past) && length <= past;
       if (!shared)
-        return c.fail("total_sequence_length is " + std::to_string(*given) + ", past and new tokens are " +
+        return c.fail("total_sequence_length is " + std::to_string(*whole) + ", past and new tokens are " +
                       std::to_string(total) + ", and a buffer that past and present share has " + std::to_string(past));
       total = past;
     }
