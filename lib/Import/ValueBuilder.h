@@ -89,7 +89,7 @@ public:
       return fold(OpTy::create(builder, loc, std::forward<Args>(args)...));
     }
   }
-  /// Verifies the op first.
+  /// Verifies the op first, unless its result is empty.
   Value fold(Operation *op);
 
   // Shapes.

@@ -170,6 +170,14 @@ TEST_F(Misfit, HugeSizesBesideAnEmptyDimension) {
   accept(OneNode("Flatten", {{0, 1024, 1024}}));
 }
 
+TEST_F(Misfit, EmptyPartsFit) {
+  accept(OneNode("Slice", {{8}}).ints({8}).ints({8}));
+  accept(OneNode("Slice", {{4, 8}}).ints({8}).ints({100}).ints({1}));
+  accept(OneNode("Slice", {{8}}).ints({8}).ints({8}).ints({0}).ints({2}));
+  accept(OneNode("Split", {{8}}, intAttr("axis", 0)).ints({8}));
+  accept(OneNode("Gather", {{8, 3}}).ints({}));
+}
+
 TEST_F(Misfit, TooManyDimensions) {
   std::vector<int64_t> axes(65536);
   for (size_t i = 0; i < axes.size(); ++i)
