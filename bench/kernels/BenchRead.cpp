@@ -35,7 +35,8 @@ int main(int argc, char **argv) {
   }
   constexpr int64_t chunk = 1 << 20;
   int64_t chunks = bytes / chunk;
-  auto *data = static_cast<uint64_t *>(std::aligned_alloc(2 << 20, static_cast<size_t>((bytes / (2 << 20) + 1) * (2 << 20))));
+  auto *data =
+      static_cast<uint64_t *>(std::aligned_alloc(2 << 20, static_cast<size_t>((bytes / (2 << 20) + 1) * (2 << 20))));
   if (!data)
     return 1;
   madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);

@@ -1,6 +1,6 @@
 //===- Executor.cpp - one program on one rank -----------------------------===//
 #include "runtime/Core/Executor.h"
-#include "runtime/Core/PortTransfer.h"
+#include "runtime/Core/Ports.h"
 #include "runtime/Core/Step.h"
 #include "runtime/Kernels/Norm/RowNorm.h"
 #include "runtime/Kernels/Tile/TileKernel.h"
@@ -10,34 +10,10 @@
 
 namespace comm::rt {
 namespace {
-struct Free {
-  void operator()(void *p) const { std::free(p); }
-};
-using Bytes = std::unique_ptr<uint8_t, Free>;
-
-Status allocate(int64_t bytes, Bytes &out, const char *what) {
-  out.reset(static_cast<uint8_t *>(std::aligned_alloc(64, (static_cast<size_t>(bytes) + 64) / 64 * 64)));
-  if (!out)
-    return {Code::OutOfMemory, std::string("no memory for ") + what + " (" + std::to_string(bytes) + " bytes)"};
-  return Status::ok();
-}
-
 struct Patch {
   int32_t step;
   int32_t operand;
   int32_t value;
-};
-
-/// One port on this rank.
-struct PortState {
-  const exe::Port *port;
-  PortTransfer transfer;
-  int64_t piece = -1;  ///< where this rank's part lies in the whole tensor, which it then uses in place
-  bool writer = false; ///< of outputs
-  Bytes local;         ///< for what is no such piece, or an output that another rank writes
-  int64_t bytes = 0;   ///< of the local part
-  bool part = false;   ///< in this run: what is given is the local part
-  uint8_t *given = nullptr, *now = nullptr; ///< in this run: what is given; the local part
 };
 } // namespace
 
@@ -46,30 +22,6 @@ struct Executor::Impl {
       : prog(program), exe(exe), ctx(context) {}
 
   //===--- prepare --------------------------------------------------------===//
-  Status preparePorts() {
-    for (auto [ports, states] : {std::make_pair(&prog.inputs, &ins), std::make_pair(&prog.outputs, &outs)})
-      for (const exe::Port &port : *ports) {
-        PortState s{&port, PortTransfer(port, prog.grid, ctx.rank)};
-        s.piece = s.transfer.piece();
-        s.writer = s.transfer.writes() || ctx.ownOutputs;
-        s.bytes = s.transfer.localBytes();
-        auto index = static_cast<int64_t>(states->size());
-        // An input needs room for its part unless it is used in place; an output, where commands write to its storage.
-        bool own =
-            states == &ins
-                ? s.piece < 0 && port.value >= 0
-                : (s.piece < 0 || !s.writer) &&
-                      std::any_of(
-                          prog.values.begin(), prog.values.end(),
-                          [&](const exe::Value &v) { return v.storage == exe::Storage::Output && v.index == index; });
-        if (own)
-          if (Status st = allocate(s.bytes, s.local, "a part of an input or output"); !st)
-            return st;
-        states->push_back(std::move(s));
-      }
-    return Status::ok();
-  }
-
   /// Address of a value, or null and `later` when it is known only during a run. `unread`: the bytes of a weight need
   /// not be there yet.
   Status address(int32_t index, uint8_t *&out, bool &later, bool unread = false) {
@@ -301,67 +253,26 @@ struct Executor::Impl {
   }
 
   void keepOutputWeights() {
-    for (const PortState &s : outs)
-      if (const exe::Value &v = prog.values[s.port->value]; v.storage == exe::Storage::Weight)
+    for (const exe::Port &port : prog.outputs)
+      if (const exe::Value &v = prog.values[port.value]; v.storage == exe::Storage::Weight)
         ctx.weights->keep(v.index, prog.grid);
   }
 
   //===--- run ------------------------------------------------------------===//
-  /// Address of an input or output value during a run.
-  uint8_t *runAddress(const exe::Value &v) const {
-    return (v.storage == exe::Storage::Input ? ins : outs)[static_cast<size_t>(v.index)].now + v.offset;
-  }
   uint8_t *valueAddress(int32_t index) {
     uint8_t *p = nullptr;
     bool later = false;
     Status s = address(index, p, later); // cannot fail: the weights of outputs were loaded by prepare
-    return !s ? nullptr : later ? runAddress(prog.values[index]) : p;
+    return !s ? nullptr : later ? ports.address(prog.values[index]) : p;
   }
 
-  /// Where every input and output lies in this run, and which copies of states need not be made.
-  void placePorts(const std::vector<const void *> &inputs, const std::vector<void *> &outputs, const PartPorts &parts) {
-    auto place = [](PortState &s, void *given, size_t stride) {
-      s.part = stride > 0;
-      s.given = static_cast<uint8_t *>(given);
-      s.now = s.part ? s.given : s.local ? s.local.get() : s.piece >= 0 ? s.given + s.piece : nullptr;
-    };
-    for (size_t i = 0; i < ins.size(); ++i)
-      place(ins[i], const_cast<void *>(inputs[i]), PartPorts::stride(parts.inputs, i));
-    for (size_t i = 0; i < outs.size(); ++i)
-      place(outs[i], outputs[i], PartPorts::stride(parts.outputs, i));
+  /// Operands in inputs and outputs, and which copies of states need not be made.
+  void bindPorts() {
     for (const Patch &p : patches)
-      steps[static_cast<size_t>(p.step)].operands[static_cast<size_t>(p.operand)] = runAddress(prog.values[p.value]);
+      steps[static_cast<size_t>(p.step)].operands[static_cast<size_t>(p.operand)] = ports.address(prog.values[p.value]);
     for (const StateUse &use : ctx.states)
       if (use.growth.copy >= 0)
-        steps[static_cast<size_t>(use.growth.copy)].idle =
-            ins[use.input].part && outs[use.output].part && ins[use.input].now == outs[use.output].now;
-  }
-
-  void loadInputs(RunCounters &counters) {
-    for (const PortState &s : ins) {
-      if (s.port->value < 0)
-        continue;
-      if (!s.part && s.local) {
-        s.transfer.toLocal(s.given, s.local.get());
-        counters.partBytes += s.bytes;
-      }
-      const exe::Value &v = prog.values[s.port->value];
-      if (v.storage == exe::Storage::Arena)
-        std::memcpy(ctx.arena + v.offset, s.now, static_cast<size_t>(s.bytes));
-    }
-  }
-
-  void storeOutputs(RunCounters &counters) {
-    for (const PortState &s : outs) {
-      const uint8_t *local = valueAddress(s.port->value);
-      if (s.part ? local == s.given : !s.writer || (s.piece >= 0 && local == s.given + s.piece))
-        continue;
-      if (s.part)
-        std::memcpy(s.given, local, static_cast<size_t>(s.bytes));
-      else
-        s.transfer.toWhole(local, s.given);
-      counters.partBytes += s.bytes;
-    }
+        steps[static_cast<size_t>(use.growth.copy)].idle = ports.isOnePlace(use);
   }
 
   Status runCollective(Step &step, RunCounters &counters, TraceBuffer *trace, int64_t now) {
@@ -462,8 +373,9 @@ struct Executor::Impl {
     waits.clear();
     spans.assign(static_cast<size_t>(planned), {});
     counters.each.assign(static_cast<size_t>(planned), {});
-    placePorts(inputs, outputs, parts);
-    loadInputs(counters);
+    ports.place(inputs, outputs, parts);
+    bindPorts();
+    counters.partBytes += ports.load(ctx.arena);
     for (size_t i = 0, next = 0; i < steps.size(); i = next) {
       Status s;
       if (!chains.run(i, steps, *ctx.team, trace, next, s)) {
@@ -475,7 +387,7 @@ struct Executor::Impl {
         return s;
       }
     }
-    storeOutputs(counters);
+    counters.partBytes += ports.store([this](int32_t value) { return valueAddress(value); });
     if (counters.collectives != planned)
       return {Code::Internal, "executed " + std::to_string(counters.collectives) + " collectives of " +
                                   std::to_string(planned) + " planned"};
@@ -487,7 +399,7 @@ struct Executor::Impl {
   const exe::Program &prog;
   const exe::Executable &exe;
   const RankContext ctx;
-  std::vector<PortState> ins, outs;
+  Ports ports;
   std::vector<Step> steps; ///< one per command, same index
   StepChains chains;
   std::vector<Patch> patches;
@@ -506,7 +418,7 @@ Status Executor::prepare(const exe::Program &program, const exe::Executable &exe
   out.reset(new Executor);
   out->impl = std::make_unique<Impl>(program, exe, context);
   Impl &impl = *out->impl;
-  if (Status s = impl.preparePorts(); !s)
+  if (Status s = impl.ports.prepare(program, context.rank, context.ownOutputs); !s)
     return s;
   for (size_t i = 0; i < program.commands.size(); ++i)
     if (Status s = impl.prepareStep(static_cast<int32_t>(i)); !s)

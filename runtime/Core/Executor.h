@@ -5,6 +5,7 @@
 #pragma once
 #include "runtime/Core/CommQueue.h"
 #include "runtime/Core/NativeObject.h"
+#include "runtime/Core/Ports.h"
 #include "runtime/Core/StateUse.h"
 #include "runtime/Core/Team.h"
 #include "runtime/Core/Trace.h"
@@ -13,13 +14,6 @@
 #include <memory>
 
 namespace comm::rt {
-
-/// Ports of a run that come as every rank's part, in memory of its own: by port, the bytes from one rank's part to the
-/// next one's; 0 or missing: the whole tensor.
-struct PartPorts {
-  std::vector<size_t> inputs, outputs;
-  static size_t stride(const std::vector<size_t> &list, size_t port) { return port < list.size() ? list[port] : 0; }
-};
 
 /// What a rank's programs share. Borrowed for the life of the executor.
 struct RankContext {

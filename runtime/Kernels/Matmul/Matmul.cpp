@@ -14,15 +14,15 @@ using namespace comm;
 using namespace comm::rt;
 
 namespace {
-constexpr int64_t blockRows = 168;       // of A; a multiple of 14, 6 and 4
-constexpr int64_t directDepth = 64;      // of k where B is read in place, row by row
-constexpr int64_t fewestRows = 64;      // of a block: B passes through the cache for each
+constexpr int64_t blockRows = 168;        // of A; a multiple of 14, 6 and 4
+constexpr int64_t directDepth = 64;       // of k where B is read in place, row by row
+constexpr int64_t fewestRows = 64;        // of a block: B passes through the cache for each
 constexpr int64_t blockBytes = 512 << 10; // of y that a block of rows writes: more of it drives B out of the cache
-constexpr int64_t blockDepth = 512;      // of k: 168 x 512 f32 lie in a second-level cache of 512 KiB
-constexpr int64_t rowPadding = 16;       // f32: one cache line
-constexpr int64_t directRows = 4;        // up to here packing B costs more than it saves
-constexpr int64_t chunkBytes = 4 << 20;  // of B packed on the fly
-constexpr int64_t doneBytes = 256 << 10; // of y that are handed on together, still in the cache
+constexpr int64_t blockDepth = 512;       // of k: 168 x 512 f32 lie in a second-level cache of 512 KiB
+constexpr int64_t rowPadding = 16;        // f32: one cache line
+constexpr int64_t directRows = 4;         // up to here packing B costs more than it saves
+constexpr int64_t chunkBytes = 4 << 20;   // of B packed on the fly
+constexpr int64_t doneBytes = 256 << 10;  // of y that are handed on together, still in the cache
 
 class MatmulKernel : public Kernel {
 public:
@@ -155,8 +155,8 @@ bool MatmulKernel::rowBlock(const char *a, const char *b, int64_t ldb, char *y, 
 Status MatmulKernel::runColumns(void *const *ins, void *const *outs, int64_t begin, int64_t end,
                                 const ColumnsDone &done) {
   int64_t first = begin / micro->width, last = (end + micro->width - 1) / micro->width;
-  Status status = someRows(static_cast<const char *>(ins[0]), packed->memory.data(), static_cast<char *>(outs[0]), 0, s.m,
-                           first, last, &done);
+  Status status = someRows(static_cast<const char *>(ins[0]), packed->memory.data(), static_cast<char *>(outs[0]), 0,
+                           s.m, first, last, &done);
   if (status && s.m == 1)
     done(begin, end);
   return status;
