@@ -172,7 +172,19 @@ struct ExpandRoundToBF16 : OpRewritePattern<arith::BitcastOp> {
 /// "x86-64-v4+avx512bf16": a CPU and what it has besides.
 bool roundsToBF16(StringRef isa) { return isa.contains("+avx512bf16"); }
 
+/// A power that becomes an integer: exp(y log x) may end just below the whole number that it is, which would be cut.
+void raisePowersToIntegers(ModuleOp module) {
+  module.walk([](arith::FPToSIOp op) {
+    if (!op.getIn().getType().isF64() || !op.getIn().getDefiningOp<math::PowFOp>())
+      return;
+    OpBuilder b(op);
+    Value above = arith::ConstantOp::create(b, op.getLoc(), b.getF64FloatAttr(1 + 0x1p-45));
+    op.getInMutable().assign(arith::MulFOp::create(b, op.getLoc(), op.getIn(), above));
+  });
+}
+
 LogicalResult lowerMath(ModuleOp module, StringRef isa) {
+  raisePowersToIntegers(module);
   RewritePatternSet patterns(module.getContext());
   if (!roundsToBF16(isa))
     patterns.add<ExpandRoundToBF16>(module.getContext());
