@@ -12,6 +12,15 @@ public:
   CommandRule(State &state, const exe::Command &c, int64_t rank) : s(state), c(c), rank(rank), grid(state.grid) {}
 
 protected:
+  /// False: the command is none of these.
+  template <class Rule> bool runOne(const std::map<std::string, void (Rule::*)()> &rules) {
+    auto it = rules.find(c.op);
+    if (it == rules.end())
+      return false;
+    (static_cast<Rule *>(this)->*it->second)();
+    return true;
+  }
+
   using Ints = std::vector<int64_t>;
   const exe::Value &in(size_t i) const { return s.value(rank, c.inputs[i]); }
   const exe::Value &out() const { return s.value(rank, c.outputs[0]); }

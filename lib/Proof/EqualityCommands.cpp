@@ -13,8 +13,7 @@ public:
   using CommandRule::CommandRule;
 
   bool run() {
-    using Rule = void (ComputeRule::*)();
-    static const std::map<std::string, Rule> rules = {
+    static const std::map<std::string, void (ComputeRule::*)()> rules = {
         {"matmul", &ComputeRule::matmul},
         {"quantized_matmul", &ComputeRule::quantizedMatmul},
         {"attention", &ComputeRule::attention},
@@ -27,11 +26,7 @@ public:
         {"top_k", &ComputeRule::topK},
         {"kernel", &ComputeRule::kernel},
     };
-    auto it = rules.find(c.op);
-    if (it == rules.end())
-      return false;
-    (this->*it->second)();
-    return true;
+    return runOne(rules);
   }
 
 private:

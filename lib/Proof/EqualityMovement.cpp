@@ -15,8 +15,7 @@ public:
   using CommandRule::CommandRule;
 
   bool run() {
-    using Rule = void (MovementRule::*)();
-    static const std::map<std::string, Rule> rules = {
+    static const std::map<std::string, void (MovementRule::*)()> rules = {
         {"copy", &MovementRule::copy},
         {"fill", &MovementRule::fill},
         {"shard_copy", &MovementRule::shardCopy},
@@ -24,11 +23,7 @@ public:
         {"unpack_shards", &MovementRule::unpackShards},
         {"rank_mask", &MovementRule::rankMask},
     };
-    auto it = rules.find(c.op);
-    if (it == rules.end())
-      return false;
-    (this->*it->second)();
-    return true;
+    return runOne(rules);
   }
 
 private:

@@ -281,7 +281,7 @@ NativeFunction NativeCode::find(const std::string &symbol) const {
 }
 
 NativeColumns NativeCode::findColumns(const std::string &symbol) const {
-  return reinterpret_cast<NativeColumns>(addressOf(symbol + nativeColumnsSuffix));
+  return reinterpret_cast<NativeColumns>(addressOf(symbol + exe::columnsSuffix));
 }
 
 std::vector<std::string> NativeCode::symbols() const {

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 #include "comm/Executable/Executable.h"
+#include "comm/Executable/KernelSymbols.h"
 #include "runtime/Core/Cpu.h"
 #include <cstdint>
 #include <map>
@@ -19,8 +20,6 @@ using NativeFunction = void (*)(void *const *buffers, int64_t begin, int64_t end
 /// Processes rows [begin, end) of columns [first, last), when every result has the same rows of columns and an element
 /// of it needs of the inputs only what lies in its row and column.
 using NativeColumns = void (*)(void *const *buffers, int64_t begin, int64_t end, int64_t first, int64_t last);
-/// Behind the name of a kernel that has it.
-constexpr const char *nativeColumnsSuffix = "_columns";
 
 /// Code and constants of one object in memory: code readable and executable, constants readable, nothing writable.
 class NativeCode {

@@ -4,6 +4,7 @@
 // instead of computed again.
 //===----------------------------------------------------------------------===//
 #include "Internal.h"
+#include "comm/Executable/KernelSymbols.h"
 #include "comm/IR/CommOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -413,7 +414,7 @@ private:
 } // namespace
 
 LogicalResult codegen::emitLoops(ModuleOp module, func::FuncOp source, const LoopPlan &plan, StringRef kernel) {
-  std::string symbol = (kernel + (plan.byColumns ? "_columns" : "")).str();
+  std::string symbol = (kernel + (plan.byColumns ? ::comm::exe::columnsSuffix : "")).str();
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
   Location loc = source.getLoc();
   MLIRContext *context = b.getContext();

@@ -246,7 +246,7 @@ private:
       accesses.push_back(entry.second);
     SmallVector<SmallVector<unsigned>> groups;
     for (unsigned dim = 0; dim < plan.sizes.size(); ++dim) {
-      bool joins = dim > 0 && !(byColumns && dim + 1 == plan.sizes.size()) &&
+      bool joins = dim > 0 &&
                    llvm::all_of(accesses, [&](uint64_t mask) { return (mask >> dim & 1) == (mask >> (dim - 1) & 1); });
       if (joins)
         groups.back().push_back(dim);

@@ -193,6 +193,12 @@ TEST(Codegen, ElementwiseChainOfOddLength) {
         2e-6, /*byColumns=*/true);
 }
 
+/// It is cut in rows that are no rows of the tensor: a range of columns would be another one than the runtime's.
+TEST(Codegen, OneLongDimensionHasNoColumns) {
+  std::string t = "tensor<8192xf32>";
+  check("%x: " + t, "%r = " + body("%x", t, t, "%a: " + t, "%y = math.absf %a : " + t + "\ncomm.yield %y : " + t));
+}
+
 TEST(Codegen, MathFunctions) {
   for (const char *op : {"exp", "erf", "tanh", "sin", "cos", "sqrt", "absf", "floor", "ceil", "roundeven", "round",
                          "atan", "expm1", "sinh", "cosh", "tan", "cbrt", "exp2"}) {
